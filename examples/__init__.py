@@ -1,0 +1,1 @@
+"""Job handlers as an application writes them, and how it wires them."""

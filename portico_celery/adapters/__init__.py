@@ -1,0 +1,1 @@
+"""What connects the ports to the outside: stores, Celery, HTTP. Named only by portico_celery.compose."""

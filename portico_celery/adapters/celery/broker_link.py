@@ -1,0 +1,181 @@
+"""One connection to the broker for publishing knocks, and what is known of their fate."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from typing import Any
+
+from celery import Celery
+from kombu import Connection, Producer
+
+from portico_celery.adapters.celery import topology
+from portico_celery.adapters.celery.knock import KnockMessage
+from portico_celery.exceptions import PorticoError
+from portico_celery.utils.logging import get_logger
+
+logger = get_logger(__name__)
+
+# How many published messages may wait for the broker's confirmation.
+WINDOW = 256
+# A broker that has not confirmed for this long (seconds) is taken for dead, and the connection is dropped.
+CONFIRM_SECONDS = 5.0
+_HEARTBEAT_SECONDS = 30
+_SOCKET_SECONDS = 5.0
+
+
+class QueueRefused(PorticoError):
+    """The broker does not let this queue be declared; the connection is still good."""
+
+
+class BrokerLink:
+    """Publishes persistent messages straight to their queues, mandatory and confirmed where the broker can.
+
+    It belongs to one thread. Any connection error leaves it unusable: drop it and make another.
+    """
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+        self.blocked = False
+        self._unconfirmed: OrderedDict[int, tuple[KnockMessage, float]] = OrderedDict()
+        self._returned: set[str] = set()
+        self._again: list[KnockMessage] = []
+        self._known_queues: set[str] = set()
+        self._connection: Connection = app.connection_for_write(
+            heartbeat=_HEARTBEAT_SECONDS, connect_timeout=_SOCKET_SECONDS
+        )
+        self._confirms = topology.is_amqp(self._connection)
+        if self._confirms:
+            self._connection.transport_options = {
+                **(self._connection.transport_options or {}),
+                # Confirms are collected here, a window at a time, not waited for one by one.
+                "confirm_publish": False,
+                "read_timeout": _SOCKET_SECONDS,
+                "write_timeout": _SOCKET_SECONDS,
+                "on_blocked": self._on_blocked,
+                "on_unblocked": self._on_unblocked,
+            }
+        self._published = 0
+        self._producer: Producer | None = None
+        self._next_heartbeat = 0.0
+
+    def open(self) -> None:
+        """Connect. Raises the transport's own errors."""
+        self._connection.connect()
+        channel: Any = self._connection.default_channel
+        if self._confirms:
+            channel.confirm_select()
+            channel.events["basic_ack"].add(self._on_ack)
+            channel.events["basic_nack"].add(self._on_nack)
+            channel.events["basic_return"].add(self._on_return)
+        self._producer = Producer(channel, auto_declare=False)
+
+    @property
+    def socket(self) -> Any | None:
+        """The socket to watch for confirmations, where there are any."""
+        return self._connection.connection.sock if self._confirms else None
+
+    @property
+    def room(self) -> int:
+        """How many messages may be published now."""
+        return 0 if self.blocked else WINDOW - len(self._unconfirmed)
+
+    @property
+    def unconfirmed(self) -> list[KnockMessage]:
+        """The messages whose fate is unknown."""
+        return [message for message, _at in self._unconfirmed.values()]
+
+    def publish(self, message: KnockMessage) -> None:
+        """Send one message; it is unconfirmed until the broker says otherwise. Raises QueueRefused."""
+        self._ensure_queue(message.queue_name)
+        self._published += 1
+        if self._confirms:
+            self._unconfirmed[self._published] = (message, time.monotonic())
+        self._opened().publish(
+            message.body,
+            exchange="",
+            routing_key=message.queue_name,
+            headers=message.headers,
+            content_type="application/json",
+            content_encoding="utf-8",
+            priority=topology.broker_priority(self._connection, message.priority),
+            delivery_mode=2,
+            correlation_id=message.task_id,
+            mandatory=self._confirms,
+            message_id=str(message.job_id),
+        )
+
+    def _opened(self) -> Producer:
+        if self._producer is None:
+            raise RuntimeError("open() comes first")
+        return self._producer
+
+    def _ensure_queue(self, name: str) -> None:
+        if name in self._known_queues:
+            return
+        try:
+            topology.ensure_queue(self._connection, self._app.amqp.queues[name])
+        except KeyError as error:
+            raise QueueRefused(
+                f"this app makes no queues (task_create_missing_queues is off) and names no {name!r}: "
+                "add it to task_queues"
+            ) from error
+        except self._connection.channel_errors as error:
+            raise QueueRefused(f"the broker refused queue {name!r}: {error}") from error
+        self._known_queues.add(name)
+
+    def attend(self) -> list[KnockMessage]:
+        """Take in what the broker has sent, and keep the connection alive. Returns what has to be sent again."""
+        if not self._confirms:
+            return []
+        self._drain()
+        now = time.monotonic()
+        if now >= self._next_heartbeat:
+            self._connection.heartbeat_check()
+            self._next_heartbeat = now + _HEARTBEAT_SECONDS / 4
+        self._refuse_silence(now)
+        again, self._again = self._again, []
+        return again
+
+    def close(self) -> None:
+        """Drop the connection without asking the broker, who may not answer."""
+        self._connection.collect(socket_timeout=1)
+
+    def _drain(self) -> None:
+        try:
+            while True:
+                self._connection.drain_events(timeout=0.001)
+        except TimeoutError:
+            return
+
+    def _refuse_silence(self, now: float) -> None:
+        if self.blocked or not self._unconfirmed:
+            return
+        _message, published_at = next(iter(self._unconfirmed.values()))
+        if now - published_at > CONFIRM_SECONDS:
+            raise TimeoutError(f"the broker has confirmed nothing for {CONFIRM_SECONDS:.0f} s")
+
+    def _settled(self, tag: int, multiple: bool) -> list[KnockMessage]:
+        tags = [known for known in self._unconfirmed if known <= tag] if multiple else [tag]
+        return [self._unconfirmed.pop(known)[0] for known in tags if known in self._unconfirmed]
+
+    def _on_ack(self, tag: int, multiple: bool) -> None:
+        for message in self._settled(tag, multiple):
+            # A message that no queue took is returned first, and confirmed all the same.
+            if str(message.job_id) in self._returned:
+                self._returned.discard(str(message.job_id))
+                self._known_queues.discard(message.queue_name)
+                self._again.append(message)
+
+    def _on_nack(self, tag: int, multiple: bool) -> None:
+        self._again.extend(self._settled(tag, multiple))
+
+    def _on_return(self, _error: Exception, _exchange: str, _routing_key: str, message: Any) -> None:
+        self._returned.add(message.properties.get("message_id"))
+
+    def _on_blocked(self, reason: str) -> None:
+        self.blocked = True
+        logger.warning("broker_blocks_publishing", reason=reason)
+
+    def _on_unblocked(self) -> None:
+        self.blocked = False

@@ -1,0 +1,94 @@
+"""The worker's consumer: Celery's own, which finds its queues as they are and survives what Celery's would not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from amqp.exceptions import PreconditionFailed
+from celery.utils.log import get_logger
+from celery.worker.consumer import Consumer
+from kombu import Connection, Exchange, Message, Queue
+
+from portico_celery.adapters.celery import topology
+
+logger = get_logger(__name__)
+
+#: Where a message goes that no worker can read, with its reason in a header, for an operator to look at.
+PARKED_QUEUE = "portico.parked"
+REASON_HEADER = "portico-parked-reason"
+
+_MOST_REASON_CHARS = 500
+
+
+class PorticoConsumer(Consumer):
+    """Celery 5.7's consumer, hardened.
+
+    A malformed message ends a stock worker, and the next one, and the next; here it is parked. A queue that exists is
+    not declared again with other arguments, which would end the worker too. A channel that the broker closes, since a
+    message waited in a busy worker for longer than consumer_timeout, is opened again.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        own_errors: tuple[type[BaseException], ...] = self.connection_errors  # type: ignore[has-type]  # not in the stubs
+        self.connection_errors = (*own_errors, PreconditionFailed)
+
+    def connect(self) -> Connection:
+        """Connect, and see which queues exist, before anything is declared."""
+        connection = super().connect()
+        topology.adopt_existing(connection, self.app.amqp.queues.consume_from.values())
+        return connection
+
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Message], Any]:
+        """Return Celery's handler of messages, which now parks what it chokes on."""
+        handle = super().create_task_handler(*args, **kwargs)
+
+        def on_task_received(message: Message) -> Any:
+            try:
+                return handle(message)
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                if message.acknowledged:
+                    raise
+                return self._park(message, repr(error))
+
+        return on_task_received
+
+    def on_decode_error(self, message: Message, exc: Exception) -> None:
+        """Park a message whose body can't be read; Celery would acknowledge it, and it would be gone."""
+        self._park(message, f"the body can't be decoded: {exc!r}")
+
+    def on_unknown_message(self, body: Any, message: Message) -> None:  # noqa: ARG002  # Celery's signature
+        """Park a message that is not a task."""
+        self._park(message, "not a Celery task message")
+
+    def on_invalid_task(self, body: Any, message: Message, exc: Exception) -> None:  # noqa: ARG002  # Celery's
+        """Park a task message with invalid parts."""
+        self._park(message, f"invalid task message: {exc!r}")
+
+    def _park(self, message: Message, reason: str) -> None:
+        logger.error("message_parked queue=%s reason=%s", PARKED_QUEUE, reason[:_MOST_REASON_CHARS])
+        try:
+            self._publish_parked(message, reason)
+        except Exception:
+            # Left with the broker, which gives it to the next worker: loud, and not lost.
+            logger.exception("parking failed: the message goes back to its queue")
+            message.reject_log_error(logger, self.connection_errors, requeue=True)
+        else:
+            message.ack_log_error(logger, self.connection_errors)
+
+    def _publish_parked(self, message: Message, reason: str) -> None:
+        queue = Queue(PARKED_QUEUE, Exchange(""), routing_key=PARKED_QUEUE)
+        headers = {**(message.headers or {}), REASON_HEADER: reason[:_MOST_REASON_CHARS]}
+        with self.app.producer_or_acquire() as producer:
+            producer.publish(
+                message.body,
+                exchange="",
+                routing_key=PARKED_QUEUE,
+                declare=[queue],
+                content_type=message.content_type or "application/octet-stream",
+                content_encoding=message.content_encoding or "binary",
+                headers=headers,
+                delivery_mode=2,
+                retry=False,
+            )

@@ -1,0 +1,120 @@
+"""The knock: the Celery message that tells a worker that a job is ready. It carries no payload.
+
+It is an ordinary protocol 2 message, named for its job type, so that every tool of Celery's reads it; a header of our
+own says that its job lives in the store. A message without that header comes from a plain Celery client.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+from celery.utils.nodenames import anon_nodename
+
+from portico_celery.ports.job import Job
+from portico_celery.ports.job_store import Knock
+
+HEADER = "portico"
+_KNOCK = "knock"
+_HIDDEN = "***"
+_MOST_REPR_CHARS = 200
+# Parts of a message that tie it to a canvas: a retry of an adopted job must carry them again.
+_CANVAS_HEADERS = ("root_id", "parent_id", "group", "group_index", "ignore_result", "stamped_headers", "stamps")
+_CANVAS_EMBED = ("callbacks", "errbacks", "chain", "chord")
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnockMessage:
+    """A knock as it goes over the wire."""
+
+    job_id: UUID
+    task_id: str
+    queue_name: str
+    priority: int
+    headers: dict[str, Any]
+    body: str
+
+
+def knock_message(knock: Knock, *, redact: Sequence[str]) -> KnockMessage:
+    """Write the message for a job."""
+    job, envelope = knock.job, knock.envelope or {}
+    task_id = envelope.get("task_id") or str(job.id)
+    headers = {
+        "lang": "py",
+        "task": job.job_type,
+        "id": task_id,
+        "root_id": task_id,
+        "retries": job.retry_count,
+        "timelimit": [None, None],
+        "argsrepr": "()",
+        "kwargsrepr": summary(job, redact),
+        "origin": anon_nodename(),
+        **(envelope.get("headers") or {}),
+        HEADER: {"kind": _KNOCK, "job_id": str(job.id)},
+    }
+    embed = {part: (envelope.get("embed") or {}).get(part) for part in _CANVAS_EMBED}
+    return KnockMessage(
+        job_id=job.id,
+        task_id=task_id,
+        queue_name=job.queue_name,
+        priority=job.priority,
+        headers=headers,
+        body=json.dumps([[], {}, embed]),
+    )
+
+
+def knocked_job_id(headers: Mapping[str, Any]) -> UUID | None:
+    """Return the job that a message knocks for, or None where it is a plain Celery client's."""
+    ours = headers.get(HEADER)
+    if not isinstance(ours, dict) or ours.get("kind") != _KNOCK:
+        return None
+    try:
+        return UUID(str(ours.get("job_id")))
+    except ValueError:
+        return None
+
+
+def summary(job: Job, redact: Sequence[str]) -> str:
+    """Return what Celery's events show of a job: its payload, shortened, without what must not be seen."""
+    shown = repr(_without_secrets(job.payload, tuple(word.lower() for word in redact)))
+    return shown if len(shown) <= _MOST_REPR_CHARS else f"{shown[:_MOST_REPR_CHARS]}..."
+
+
+def _without_secrets(value: Any, redact: tuple[str, ...]) -> Any:
+    if isinstance(value, dict):
+        return {
+            key: _HIDDEN if any(word in key.lower() for word in redact) else _without_secrets(item, redact)
+            for key, item in value.items()
+        }
+    if isinstance(value, list):
+        return [_without_secrets(item, redact) for item in value]
+    return value
+
+
+def adopted_job_id(task_id: str) -> UUID:
+    """Return the job id of a plain Celery client's task id: the same, or derived where it is no UUID."""
+    try:
+        return UUID(task_id)
+    except ValueError:
+        return uuid5(NAMESPACE_URL, f"celery-task:{task_id}")
+
+
+def adopted_payload(args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the payload of a plain call: one dict is merged under the kwargs, other arguments become ``args``."""
+    if not args:
+        return dict(kwargs)
+    if len(args) == 1 and isinstance(args[0], dict):
+        return {**args[0], **kwargs}
+    return {**kwargs, "args": list(args)}
+
+
+def envelope_of(task_id: str, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what must go with every later knock of an adopted job."""
+    return {
+        "task_id": task_id,
+        "headers": {name: request[name] for name in _CANVAS_HEADERS if request.get(name) is not None},
+        "embed": {part: request[part] for part in _CANVAS_EMBED if request.get(part)},
+    }

@@ -1,0 +1,131 @@
+"""What one process owns to reach the outside: its store's threads, its leases, its publisher.
+
+Made on first use and remade after a fork: a database client or a broker's connection must never be shared by two
+processes, and no thread survives a fork.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+
+from celery import Celery
+
+from portico_celery.adapters.celery.io_thread import IOThread
+from portico_celery.adapters.celery.knock import knock_message
+from portico_celery.adapters.celery.leases import Leases
+from portico_celery.adapters.celery.publisher import KnockPublisher
+from portico_celery.adapters.celery.settings import PorticoSettings
+from portico_celery.ports.job import Job
+from portico_celery.ports.job_store import Claim, ClaimedJob, Finish, JobStore, Knock, Lease
+
+
+class ProcessIO:
+    """The threads of one process. Nothing connects before it is used."""
+
+    def __init__(self, app: Celery, store: JobStore, settings: PorticoSettings) -> None:
+        self.settings = settings
+        #: Creates, claims, finishes: what somebody waits for, and the renewing of leases.
+        self.writes = IOThread(store, name="portico-io")
+        #: Look-ups, which may be slow and must not hold up the others.
+        self.reads = IOThread(store, name="portico-reads")
+        self.leases = Leases(self.writes, lease_seconds=settings.lease_seconds)
+        self.publisher = KnockPublisher(app)
+        self._store = store
+
+    # Always the same calls, by which the I/O thread sees what may travel together.
+
+    def insert(self, jobs: Sequence[Job]) -> Future[list[tuple[Job, bool]]]:
+        """Store new jobs, all or none."""
+        return self.writes.call_many(self._insert, jobs)
+
+    def _insert(self, store: JobStore, jobs: list[Job]) -> list[tuple[Job, bool]]:
+        return store.insert(jobs, knock_seconds=self.settings.knock_seconds)
+
+    def claim(self, claim: Claim) -> Future[list[ClaimedJob | None]]:
+        """Take a job that may start now."""
+        return self.writes.call_many(_claim, [claim])
+
+    def finish(self, finish: Finish) -> Future[list[Job | None]]:
+        """End an attempt."""
+        lease = Lease(job_id=finish.job_id, attempt=finish.attempt)
+        future = self.writes.call_many(_finish, [finish])
+        # On the I/O thread, before its next renewal could take an attempt that has just ended for a lost one.
+        future.add_done_callback(lambda done: None if done.exception() else self.leases.release(lease))
+        return future
+
+    def knock(self, knock: Knock) -> None:
+        """Have a worker told of a job, in the background."""
+        self.publisher.publish(knock_message(knock, redact=self.settings.redact))
+
+    def close(self) -> None:
+        """Flush what is under way, then release everything."""
+        self.writes.close()
+        self.reads.close()
+        self.publisher.close()
+        self._store.close()
+
+
+def _claim(store: JobStore, claims: list[Claim]) -> list[ClaimedJob | None]:
+    return store.claim(claims)
+
+
+def _finish(store: JobStore, finishes: list[Finish]) -> list[Job | None]:
+    return store.finish(finishes)
+
+
+class ProcessIOProvider:
+    """Gives each process its own ProcessIO."""
+
+    def __init__(self, make: Callable[[], ProcessIO]) -> None:
+        self._make = make
+        self._lock = threading.Lock()
+        self._current: ProcessIO | None = None
+        _providers.add(self)
+
+    def get(self) -> ProcessIO:
+        """Return this process's, made now if there is none."""
+        current = self._current
+        if current is not None:
+            return current
+        with self._lock:
+            if self._current is None:
+                self._current = self._make()
+            return self._current
+
+    def close(self) -> None:
+        """Close this process's; the next use makes another."""
+        with self._lock:
+            current, self._current = self._current, None
+        if current is not None:
+            current.close()
+
+    def start_afresh_after_fork(self) -> None:
+        """Forget the parent's, without closing what is not ours to close."""
+        if self._current is not None:
+            _of_parents.append(self._current)
+        self._current = None
+        self._lock = threading.Lock()
+
+
+_providers: weakref.WeakSet[ProcessIOProvider] = weakref.WeakSet()
+# Kept from the garbage collector, which would close a parent's connections from within its child.
+_of_parents: list[ProcessIO] = []
+
+
+def _start_all_afresh() -> None:
+    for provider in list(_providers):
+        provider.start_afresh_after_fork()
+
+
+def _close_all() -> None:
+    for provider in list(_providers):
+        provider.close()
+
+
+os.register_at_fork(after_in_child=_start_all_afresh)
+atexit.register(_close_all)

@@ -1,0 +1,164 @@
+"""The thread that publishes knocks in the background, so that creating a job never waits for the broker.
+
+A knock that can't be delivered is kept and sent again; one that is dropped costs nothing but time, since its row stays
+due and the sweep knocks again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import selectors
+import socket
+import threading
+import time
+from collections import OrderedDict
+from uuid import UUID
+
+from celery import Celery
+
+from portico_celery.adapters.celery.broker_link import BrokerLink, QueueRefused
+from portico_celery.adapters.celery.knock import KnockMessage
+from portico_celery.utils.logging import get_logger
+
+logger = get_logger(__name__)
+
+# Beyond this many waiting knocks the newest are dropped: the sweep finds their rows when the broker is back.
+MOST_WAITING = 10_000
+_RECONNECT_SECONDS = 1.0
+_IDLE_SECONDS = 5.0
+
+
+class KnockPublisher:
+    """Hands knocks to one publishing thread, which is started by the first of them."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+        self._lock = threading.Condition()
+        # By job, so that a job that is knocked for again meanwhile waits only once.
+        self._waiting: OrderedDict[UUID, KnockMessage] = OrderedDict()
+        self._in_hand: list[KnockMessage] = []
+        self._link: BrokerLink | None = None
+        self._thread: threading.Thread | None = None
+        self._stopping = False
+        self._reachable = True
+        self._wake_up, self._woken = socket.socketpair()
+        self._wake_up.setblocking(False)
+        self._woken.setblocking(False)
+
+    def publish(self, message: KnockMessage) -> None:
+        """Have a message sent soon. Never blocks, and never raises."""
+        with self._lock:
+            if self._stopping or len(self._waiting) >= MOST_WAITING:
+                return
+            self._waiting[message.job_id] = message
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="portico-publisher", daemon=True)
+                self._thread.start()
+        self._wake()
+
+    @property
+    def behind(self) -> bool:
+        """Whether knocks pile up because the broker does not take them."""
+        return not self._reachable or len(self._waiting) >= MOST_WAITING
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until all messages given so far are confirmed. False where that takes more than ``timeout`` seconds."""
+        with self._lock:
+            return self._lock.wait_for(self._is_empty, timeout)
+
+    def close(self, timeout: float = 2.0) -> None:
+        """Flush, then drop the connection."""
+        if self._thread is not None:
+            self.flush(timeout)
+        with self._lock:
+            self._stopping = True
+            self._lock.notify_all()
+        self._wake()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(timeout)
+
+    def _is_empty(self) -> bool:
+        return not self._waiting and not self._in_hand
+
+    def _wake(self) -> None:
+        # Where the pipe is full, so many wake-ups are under way that one more says nothing new.
+        with contextlib.suppress(BlockingIOError):
+            self._wake_up.send(b"\0")
+
+    def _run(self) -> None:
+        while not self._stopping:
+            link = BrokerLink(self._app)
+            try:
+                self._serve(link)
+            except Exception as error:  # noqa: BLE001  # py-amqp's faults on a broken connection are of many types
+                self._give_back(link)
+                self._note_outage(error)
+            link.close()
+            if not self._stopping:
+                self._pause(_RECONNECT_SECONDS)
+
+    def _serve(self, link: BrokerLink) -> None:
+        link.open()
+        self._note_recovery()
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._woken, selectors.EVENT_READ)
+            if link.socket is not None:
+                selector.register(link.socket, selectors.EVENT_READ)
+            while not self._stopping:
+                self._send_what_waits(link)
+                self._take_in(link)
+                if not (self._waiting and link.room):
+                    selector.select(1.0 if link.unconfirmed else _IDLE_SECONDS)
+                    self._clear_wake_ups()
+
+    def _send_what_waits(self, link: BrokerLink) -> None:
+        for _ in range(link.room):
+            with self._lock:
+                if not self._waiting:
+                    return
+                _job_id, message = self._waiting.popitem(last=False)
+                self._in_hand.append(message)
+            try:
+                link.publish(message)
+            except QueueRefused as error:
+                logger.error("knock_refused", job_id=str(message.job_id), error=str(error))
+
+    def _take_in(self, link: BrokerLink) -> None:
+        again = link.attend()
+        with self._lock:
+            self._in_hand = link.unconfirmed
+            for message in again:
+                self._waiting.setdefault(message.job_id, message)
+            if self._is_empty():
+                self._lock.notify_all()
+
+    def _give_back(self, link: BrokerLink) -> None:
+        # What was not confirmed may or may not have arrived. Sent twice is harmless: the claim decides.
+        with self._lock:
+            for message in reversed(self._in_hand or link.unconfirmed):
+                self._waiting.setdefault(message.job_id, message)
+                self._waiting.move_to_end(message.job_id, last=False)
+            self._in_hand = []
+
+    def _pause(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        with self._lock:
+            while not self._stopping and (left := until - time.monotonic()) > 0:
+                self._lock.wait(left)
+
+    def _clear_wake_ups(self) -> None:
+        try:
+            while self._woken.recv(4096):
+                pass
+        except BlockingIOError:
+            return
+
+    def _note_outage(self, error: Exception) -> None:
+        if self._reachable:
+            logger.warning("broker_unreachable", error=repr(error), hint="jobs are stored, and run once it is back")
+        self._reachable = False
+
+    def _note_recovery(self) -> None:
+        if not self._reachable:
+            logger.info("broker_reachable_again", waiting=len(self._waiting))
+        self._reachable = True

@@ -1,0 +1,105 @@
+"""The portico_ settings, read from Celery's configuration and checked, in one typed place."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, fields
+from typing import Any
+
+from celery import Celery
+
+from portico_celery.exceptions import ConfigurationError
+
+_PREFIX = "portico_"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PorticoSettings:
+    """Each field is the setting ``portico_<field>``. Durations are in seconds."""
+
+    #: Where jobs live: sqlite:///path/to/jobs.db, or memory:// for trials.
+    store_url: str
+    #: Backoff: base * 2 ** retry_count, at most max_delay, less up to the part that jitter names.
+    retry_base_delay: float = 2.0
+    retry_max_delay: float = 600.0
+    retry_jitter: float = 0.2
+    #: A worker that does not renew its lease for this long has lost its job. Renewed each third of it.
+    lease_seconds: float = 30.0
+    #: The longest that the sweep sleeps between two looks at what is due.
+    sweep_seconds: float = 1.0
+    #: When to knock again for a job that nobody took up; doubled with each further knock, at most an hour.
+    knock_seconds: float = 30.0
+    #: How long a handler may run, unless it was registered with a limit of its own; None is for ever.
+    time_limit: float | None = None
+    on_failure_time_limit: float = 30.0
+    #: How much JSON a payload, or the metadata, may be.
+    max_payload_bytes: int = 256 * 1024
+    #: Payload keys whose values are never shown in Celery's events; a part of the key is enough, in any case.
+    redact: tuple[str, ...] = ("password", "passwd", "secret", "token", "api_key", "apikey", "authorization")
+
+
+def _positive(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
+
+
+_CHECKS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "store_url": (lambda value: isinstance(value, str) and bool(value), "a URL such as sqlite:///jobs.db"),
+    "retry_jitter": (
+        lambda value: isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1,
+        "a number from 0 to 1",
+    ),
+    "time_limit": (lambda value: value is None or _positive(value), "a number of seconds above 0, or None"),
+    "max_payload_bytes": (lambda value: _positive(value) and isinstance(value, int), "an integer above 0"),
+    "redact": (
+        lambda value: isinstance(value, tuple | list) and all(isinstance(key, str) for key in value),
+        "a list of payload keys",
+    ),
+}
+_SECONDS = (_positive, "a number of seconds above 0")
+
+
+def read_settings(app: Celery, *, store_url: str | None = None) -> PorticoSettings:
+    """Read the settings of a Celery app; ``store_url`` wins over portico_store_url.
+
+    Raises ConfigurationError for one that is missing, unknown, of a wrong value, or written so that Celery does not
+    read it.
+    """
+    known = {field.name: field for field in fields(PorticoSettings)}
+    _refuse_unreadable(app, known)
+    values = {name: app.conf[_PREFIX + name] for name in known if _PREFIX + name in app.conf}
+    if store_url is not None:
+        values["store_url"] = store_url
+    for name, field in known.items():
+        if name not in values and field.default is MISSING:
+            raise ConfigurationError(
+                f"{_PREFIX}{name} is not set: say where jobs live, by PorticoCelery(app, store=...) or in Celery's "
+                "configuration, for example portico_store_url = 'sqlite:///jobs.db'"
+            )
+    for name, value in values.items():
+        accepts, wanted = _CHECKS.get(name, _SECONDS)
+        if not accepts(value):
+            raise ConfigurationError(f"{_PREFIX}{name} must be {wanted}, not {value!r}")
+    if "redact" in values:
+        values["redact"] = tuple(values["redact"])
+    return PorticoSettings(**values)
+
+
+def _refuse_unreadable(app: Celery, known: Mapping[str, Any]) -> None:
+    app_namespace: str | None = app.namespace  # type: ignore[attr-defined]  # not in the type stubs
+    namespace = f"{app_namespace}_".lower() if app_namespace else ""
+    for key in list(app.conf.keys()):
+        name = str(key).lower().removeprefix(namespace)
+        if not name.startswith(_PREFIX):
+            continue
+        if name.removeprefix(_PREFIX) not in known:
+            raise ConfigurationError(f"unknown setting {key}{_suggestion(name, known)}")
+        if name not in app.conf:
+            expected = (namespace + name).upper() if namespace else name
+            raise ConfigurationError(f"Celery does not read the setting {key} under that name: write it {expected}")
+
+
+def _suggestion(name: str, known: Mapping[str, Any]) -> str:
+    settings = [_PREFIX + field for field in known]
+    close = difflib.get_close_matches(name, settings, n=1)
+    return f": did you mean {close[0]}?" if close else f"; there are {', '.join(settings)}"

@@ -1,0 +1,54 @@
+"""A job as its creator may see it: without payload, metadata and tracebacks."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from portico_celery.ports.job import Job
+from portico_celery.ports.job_reader import Attempt, JobRecord
+
+
+def accepted_document(job: Job, status_url: str | None) -> dict[str, Any]:
+    """Return what a client gets for a job it created. ``status_url`` is None where jobs can't be read."""
+    return {"job_id": str(job.id), "status": job.status.value, "status_url": status_url}
+
+
+def job_document(record: JobRecord) -> dict[str, Any]:
+    """Return what a client gets that asks for a job."""
+    job = record.job
+    return {
+        "job_id": str(job.id),
+        "job_type": job.job_type,
+        "queue_name": job.queue_name,
+        "status": job.status.value,
+        "priority": job.priority,
+        "retry_count": job.retry_count,
+        "max_retries": job.max_retries,
+        "created_at": _iso(job.created_at),
+        "scheduled_at": _iso(job.scheduled_at),
+        "started_at": _iso(job.started_at),
+        "completed_at": _iso(job.completed_at),
+        "failed_at": _iso(job.failed_at),
+        "error_message": job.error_message,
+        "result_data": record.result_data,
+        "attempts": [_attempt(attempt) for attempt in record.attempts],
+    }
+
+
+def _attempt(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "number": attempt.number,
+        "worker": attempt.worker,
+        "started_at": _iso(attempt.started_at),
+        "ended_at": _iso(attempt.ended_at),
+        "error": attempt.error,
+    }
+
+
+def _iso(moment: datetime | None) -> str | None:
+    if moment is None:
+        return None
+    # A naive time is taken as UTC, as everywhere.
+    aware = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return aware.isoformat()

@@ -1,0 +1,80 @@
+"""The service's face for synchronous callers: Django and Flask views, plain Celery tasks, scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Iterable, Mapping
+from typing import Any, TypeVar
+from uuid import UUID
+
+from portico_celery.event_loop import wait
+from portico_celery.kits.job.job_service import DEFAULT_QUEUE, JobService
+from portico_celery.ports.job import Job, QueueStats
+from portico_celery.ports.job_reader import JobFilter, JobPage, JobRecord
+
+T = TypeVar("T")
+
+
+class SyncJobService:
+    """Every method is that of JobService, waited for. In a thread that runs an event loop it raises RuntimeError."""
+
+    def __init__(self, service: JobService) -> None:
+        self._service = service
+
+    def _wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return wait(coroutine, needs_event_loop=self._service.needs_event_loop)
+
+    def create_job(
+        self,
+        job_type: str,
+        payload: dict[str, Any],
+        queue_name: str = DEFAULT_QUEUE,
+        priority: int = 0,
+        **kwargs: Any,
+    ) -> Job:
+        """Create a job; when this returns it is durable."""
+        return self._wait(self._service.create_job(job_type, payload, queue_name, priority, **kwargs))
+
+    def create_once(
+        self,
+        job_type: str,
+        payload: dict[str, Any],
+        queue_name: str = DEFAULT_QUEUE,
+        priority: int = 0,
+        *,
+        job_id: UUID | str,
+        **kwargs: Any,
+    ) -> tuple[Job, bool]:
+        """Create the job of this id if there is none: the stored job, and whether this call created it."""
+        return self._wait(self._service.create_once(job_type, payload, queue_name, priority, job_id=job_id, **kwargs))
+
+    def create_jobs(self, jobs: Iterable[Mapping[str, Any]]) -> list[Job]:
+        """Create many jobs in one store round trip, all or none."""
+        return self._wait(self._service.create_jobs(jobs))
+
+    def get_job(self, job_id: UUID | str) -> Job | None:
+        """Return the job, or None."""
+        return self._wait(self._service.get_job(job_id))
+
+    def get_record(self, job_id: UUID | str) -> JobRecord | None:
+        """Return the job with its result and its history of attempts, or None."""
+        return self._wait(self._service.get_record(job_id))
+
+    def list_jobs(self, job_filter: JobFilter) -> JobPage:
+        """Return one page of jobs, the newest first."""
+        return self._wait(self._service.list_jobs(job_filter))
+
+    def get_queue_stats(self, queue_name: str) -> QueueStats:
+        """Count the jobs of a queue by state."""
+        return self._wait(self._service.get_queue_stats(queue_name))
+
+    def cancel_job(self, job_id: UUID | str) -> bool:
+        """Cancel a job that has not started; True only if this call did it."""
+        return self._wait(self._service.cancel_job(job_id))
+
+    def requeue_job(self, job_id: UUID | str) -> bool:
+        """Start a FAILED or DEAD_LETTER job afresh; True only if this call did it."""
+        return self._wait(self._service.requeue_job(job_id))
+
+    def discard_job(self, job_id: UUID | str) -> bool:
+        """Delete a job that has ended; True only if this call did it."""
+        return self._wait(self._service.discard_job(job_id))

@@ -1,0 +1,1 @@
+"""The interfaces that the application and the adapters meet at. Standard library only."""

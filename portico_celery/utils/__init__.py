@@ -1,0 +1,1 @@
+"""Portico's name for the place of its logging."""
