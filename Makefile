@@ -5,12 +5,12 @@ BIN := .venv/bin
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint types clean
+.PHONY: help demo test lint types bench clean
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: .venv/.installed ## Run the demo: web application, worker and beat in one process (PORT=8080, ARGS)
+demo: .venv/.installed ## Run the demo: web application, worker and sweep in one process (PORT=8080, ARGS)
 	$(BIN)/python -m portico_celery demo $(ARGS)
 
 test: .venv/.installed ## Run the tests and report their coverage (ARGS="-k name")
@@ -24,6 +24,9 @@ lint: .venv/.installed ## Check style, format, types and the rules of who may im
 
 types: .venv/.installed ## Check the types alone
 	$(BIN)/mypy
+
+bench: .venv/.installed ## Measure beside plain Celery, on a running RabbitMQ (ARGS="--jobs 2000")
+	$(BIN)/python -m benchmarks.create_and_run $(ARGS)
 
 clean: ## Remove the virtual environment and all that the tools have left
 	rm -rf .venv .coverage .coverage.* htmlcov dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -129,7 +129,7 @@ class PorticoCelery:
 
     def check(self) -> None:
         """Raise ConfigurationError for wiring or settings that can't work. A worker does this when it starts."""
-        _ = self.settings
+        self._make_store()
         for job_type in self._registry:
             check_task(self.app, job_type.name)
 

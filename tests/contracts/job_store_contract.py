@@ -229,9 +229,7 @@ class Claiming:
         assert jobs.claim(job.id) is None
         assert jobs.job(job.id) == job
 
-    def test_a_scheduled_job_is_claimed_at_its_time_without_waiting_for_the_sweep(
-        self, jobs: StoreUnderTest
-    ) -> None:
+    def test_a_scheduled_job_is_claimed_at_its_time_without_waiting_for_the_sweep(self, jobs: StoreUnderTest) -> None:
         job = brought_to(jobs, JobStatus.SCHEDULED)
         jobs.advance(HOUR * 1.5)
         claimed = jobs.claim(job.id)
@@ -276,10 +274,7 @@ class Claiming:
         jobs.insert(free, taken, other)
         jobs.claim(taken.id)
         answers = jobs.store.claim(
-            [
-                Claim(job_id=job.id, worker="worker-1", lease_seconds=LEASE)
-                for job in (other, taken, unknown, free)
-            ]
+            [Claim(job_id=job.id, worker="worker-1", lease_seconds=LEASE) for job in (other, taken, unknown, free)]
         )
         found = [None if claimed is None else claimed.job.id for claimed in answers]
         assert found == [other.id, None, None, free.id]
@@ -318,9 +313,7 @@ class Claiming:
         assert claimed.envelope is None
 
     @pytest.mark.parametrize("status", [status for status in JobStatus if status is not JobStatus.PENDING])
-    def test_adopting_a_job_that_may_not_start_changes_nothing(
-        self, jobs: StoreUnderTest, status: JobStatus
-    ) -> None:
+    def test_adopting_a_job_that_may_not_start_changes_nothing(self, jobs: StoreUnderTest, status: JobStatus) -> None:
         job = brought_to(jobs, status)
         claim = Claim(job_id=job.id, worker="worker-2", lease_seconds=LEASE, adopt=a_job(), envelope={})
         assert jobs.store.claim([replace(claim, adopt=replace(job, status=JobStatus.PENDING))]) == [None]
@@ -342,9 +335,7 @@ class Claiming:
 
 class Finishing:
     @pytest.mark.parametrize("status", AFTER_RUNNING)
-    def test_a_finished_job_is_what_the_lifecycle_makes_of_it(
-        self, jobs: StoreUnderTest, status: JobStatus
-    ) -> None:
+    def test_a_finished_job_is_what_the_lifecycle_makes_of_it(self, jobs: StoreUnderTest, status: JobStatus) -> None:
         claimed = jobs.take(a_job())
         jobs.advance(5)
         transition = transition_to(status, claimed.job)
@@ -639,9 +630,7 @@ class Sweeping:
         assert found.next_due_in == pytest.approx(KNOCK, abs=10)
         assert jobs.claim(job.id) is not None
 
-    def test_a_retrying_job_is_knocked_for_after_its_backoff_and_stays_retrying(
-        self, jobs: StoreUnderTest
-    ) -> None:
+    def test_a_retrying_job_is_knocked_for_after_its_backoff_and_stays_retrying(self, jobs: StoreUnderTest) -> None:
         job = brought_to(jobs, JobStatus.RETRYING)
         jobs.advance(BACKOFF / 2)
         assert jobs.knocked() == set()
@@ -726,9 +715,7 @@ class LosingWorkers:
         lost = dead_by_loss(jobs)
         dead = jobs.job(lost.job.id)
         claimed = jobs.claim(dead.id, "worker-2")
-        assert claimed == ClaimedJob(
-            job=dead, attempt=lost.attempt, worker=lost.worker, lost_error=dead.error_message
-        )
+        assert claimed == ClaimedJob(job=dead, attempt=lost.attempt, worker=lost.worker, lost_error=dead.error_message)
         assert dead.error_message is not None
         assert jobs.job(dead.id) == dead
         assert jobs.store.holder(dead.id) is None
@@ -872,9 +859,7 @@ class Administering:
         assert jobs.job(job.id) == job
 
     @pytest.mark.parametrize("status", ENDED)
-    def test_a_job_that_ended_is_discarded_with_its_history(
-        self, jobs: StoreUnderTest, status: JobStatus
-    ) -> None:
+    def test_a_job_that_ended_is_discarded_with_its_history(self, jobs: StoreUnderTest, status: JobStatus) -> None:
         job, other = brought_to(jobs, status), brought_to(jobs, status)
         assert jobs.store.discard(job.id) is True
         assert jobs.store.get(job.id) is None

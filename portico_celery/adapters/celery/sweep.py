@@ -32,7 +32,11 @@ class Sweep:
         self._chance = chance
 
     def start(self) -> None:
-        """Begin to sweep."""
+        """Prepare the store, and begin to sweep. Raises StoreSchemaTooNew; a store that is away may come back."""
+        try:
+            self._io.writes.call(lambda store: store.initialize()).result()
+        except StoreUnavailable as error:
+            logger.warning("store_unavailable_at_start", error=str(error))
         self._io.writes.repeat(self.run)
 
     def stop(self) -> None:

@@ -12,6 +12,7 @@ from portico_celery.adapters.job_store.sql_schema import ATTEMPTS, JOBS
 from portico_celery.exceptions import ValidationError
 from portico_celery.ports.job import Job, JobStatus, QueueStats
 from portico_celery.ports.job_reader import JobFilter, JobPage, JobRecord
+
 # What a BigInteger column holds.
 _LARGEST_TIME = 2**63 - 1
 

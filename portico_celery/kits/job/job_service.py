@@ -36,7 +36,7 @@ class JobService(JobCreator, JobReader, JobAdmin):
         self._job_queue = job_queue
         self._registry = registry
         self._max_payload_bytes = max_payload_bytes
-        self.needs_event_loop = job_queue.needs_event_loop
+        self.needs_event_loop = getattr(job_queue, "needs_event_loop", True)
 
     async def create_job(
         self,

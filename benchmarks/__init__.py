@@ -1,0 +1,1 @@
+"""Side by side with plain Celery, in one run."""
