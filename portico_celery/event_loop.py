@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from concurrent import futures
 from collections.abc import Awaitable, Coroutine, Generator
 from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
@@ -91,5 +92,5 @@ def _drive(coroutine: Coroutine[Any, Any, T]) -> T:
 def _settled(pending: Any) -> None:
     if not isinstance(pending, Future):
         raise TypeError(f"a coroutine declared to need no event loop awaited {pending!r}")
-    # The result, or the error, is raised inside the coroutine when it is resumed.
-    pending.exception()
+    # The result, or the error, or a cancellation, is raised inside the coroutine when it is resumed.
+    futures.wait((pending,))

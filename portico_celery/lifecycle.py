@@ -79,9 +79,12 @@ def outcome_of(result: JobResult) -> Succeeded | Failed:
     """Read a handler's result: failure is final unless ``retry_recommended`` is True."""
     if result.success:
         return Succeeded(result_data=result.result_data)
-    error = result.error or JobFailed(f"the handler returned success=False: {result.result_data!r}")
-    retryable = result.result_data.get("retry_recommended") is True
-    return Failed(error=error, retryable=retryable, result_data=result.result_data)
+    error: object = result.error
+    data: Any = result.result_data
+    if not isinstance(error, Exception):  # None, or text, whatever the port says
+        error = JobFailed(f"the handler returned success=False: {error or data!r}")
+    retryable = isinstance(data, Mapping) and data.get("retry_recommended") is True
+    return Failed(error=error, retryable=retryable, result_data=data)
 
 
 def decide(job: Job, outcome: Outcome, *, retry_delay: float = 0.0) -> Transition:
@@ -93,8 +96,9 @@ def decide(job: Job, outcome: Outcome, *, retry_delay: float = 0.0) -> Transitio
     message = outcome.error_message
     if message is None and outcome.error is not None:
         message = describe(outcome.error)
+    message = None if message is None else _storable(message)[:MAX_MESSAGE_CHARS]
     failure = _failure(job, message, retry_delay) if outcome.retryable else _final_failure(job, message)
-    trace = None if outcome.traceback is None else outcome.traceback[-MAX_TRACEBACK_CHARS:]
+    trace = None if outcome.traceback is None else _storable(outcome.traceback)[-MAX_TRACEBACK_CHARS:]
     return replace(failure, result_data=outcome.result_data, traceback=trace)
 
 
@@ -126,9 +130,17 @@ def _lost_message(job: Job, lost: Lost) -> str:
 
 def describe(error: BaseException) -> str:
     """Return ``Type: message``, cut to a bounded length."""
-    text = str(error)
+    try:
+        text = str(error)
+    except Exception as fault:  # noqa: BLE001 (an error's text is made by code of its own)
+        text = f"its message can't be shown, {type(fault).__name__}"
     name = type(error).__name__
     return (f"{name}: {text}" if text else name)[:MAX_MESSAGE_CHARS]
+
+
+def _storable(text: str) -> str:
+    # Lone surrogates (from file names) have no UTF-8, and PostgreSQL's text takes no NUL.
+    return text.encode("utf-8", "backslashreplace").decode().replace("\x00", r"\x00")
 
 
 def enqueued(job: Job, now: datetime) -> Job:

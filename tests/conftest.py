@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 from kombu import Connection, Queue
 
-from tests.services import RABBITMQ, PrivateRabbitMQ, Service, needed
+from tests.services import RABBITMQ, REDIS, PrivateRabbitMQ, PrivateRedis, Service, needed
 
 _missing = pytest.StashKey[dict[str, Service]]()
 
@@ -30,6 +30,28 @@ def amqp_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     directory = tmp_path_factory.mktemp("rabbitmq")
     with needed(RABBITMQ, request.config.stash[_missing]), RABBITMQ.running(directory) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def redis_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a real Redis. It may be one that others use too: keep to a prefix of your own, and never flush."""
+    directory = tmp_path_factory.mktemp("redis")
+    with needed(REDIS, request.config.stash[_missing]), REDIS.running(directory) as url:
+        yield url
+
+
+@pytest.fixture
+def private_redis(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., PrivateRedis]]:
+    """Starts servers for this test alone: ``private_redis(maxmemory="2mb")`` is a running PrivateRedis."""
+    with ExitStack() as servers:
+
+        def start(**options: str) -> PrivateRedis:
+            with needed(REDIS, request.config.stash[_missing]):
+                return servers.enter_context(PrivateRedis(tmp_path_factory.mktemp("redis"), **options))
+
+        yield start
 
 
 @pytest.fixture

@@ -21,6 +21,10 @@ from uuid import uuid4
 import pytest
 from amqp import AMQPError
 from kombu import Connection
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
 
 from tests.waiting import eventually
 
@@ -70,7 +74,7 @@ def speaks_amqp(url: str) -> bool:
 
 
 class PrivateRabbitMQ:
-    """A RabbitMQ node that belongs to a test: to be stopped, killed and started again on the same data and port.
+    """A RabbitMQ node that belongs to a test: to be stopped, frozen, killed and started again, on the same data and port.
 
     ``config`` holds settings of the broker as Erlang terms: ``{"consumer_timeout": "5000"}``. All that the node keeps
     is under ``data``, for tests that take it away. As a context manager it runs inside the block.
@@ -136,6 +140,18 @@ class PrivateRabbitMQ:
         self._process.wait()
         self._process = None
 
+    def freeze(self) -> None:
+        """Stop the node's process where it stands: the system goes on to take connections and data in its name."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let a frozen node go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            os.killpg(self._process.pid, number)
+
     def _answers(self) -> bool:
         if self._process is not None and self._process.poll() is not None:
             raise RuntimeError(f"rabbitmq-server ended with {self._process.returncode}\n{self._output()}")
@@ -192,6 +208,99 @@ def free_port() -> int:
         return port
 
 
+def speaks_redis(url: str) -> bool:
+    """Whether a Redis answers a PING."""
+    with Redis.from_url(url, socket_timeout=HANDSHAKE_SECONDS, retry=Retry(NoBackoff(), 0)) as client:
+        try:
+            return bool(client.ping())
+        except RedisError:
+            return False
+
+
+class PrivateRedis:
+    """A Redis server that belongs to a test: to be stopped, frozen, killed and started again on the same data and port.
+
+    ``options`` are those of its command line. As a context manager it runs inside the block.
+    """
+
+    def __init__(self, directory: Path, **options: str) -> None:
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._directory = directory
+        self._options = options
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self, *, appendonly: bool = True) -> None:
+        """Start the server, on the data that is there, and return when it answers."""
+        program = shutil.which("redis-server")
+        if program is None:
+            raise ServiceMissing("redis-server is not on PATH")
+        options = {
+            "port": str(self.port),
+            "bind": "127.0.0.1",
+            "dir": str(self._directory),
+            "save": "",
+            "appendonly": "yes" if appendonly else "no",
+            "logfile": str(self._directory / "redis.log"),
+            **self._options,
+        }
+        arguments = [text for name, value in options.items() for text in (f"--{name}", value)]
+        self._process = subprocess.Popen([program, *arguments], start_new_session=True)
+        eventually(self._answers, START_SECONDS, lambda: f"a Redis server that answers\n{self._log()}")
+
+    def stop(self) -> None:
+        """Let the server shut down in good order."""
+        if self._process is None:
+            return
+        self.thaw()
+        self._process.terminate()
+        self._process.wait(STOP_SECONDS)
+        self._process = None
+
+    def kill(self) -> None:
+        """End the server with SIGKILL: it has no time to write anything."""
+        if self._process is None:
+            return
+        self._process.kill()
+        self._process.wait()
+        self._process = None
+
+    def freeze(self) -> None:
+        """Stop the server's process where it stands: the system goes on to take connections and data in its name."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let a frozen server go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
+
+    def _answers(self) -> bool:
+        if self._process is not None and self._process.poll() is not None:
+            raise RuntimeError(f"redis-server ended with {self._process.returncode}\n{self._log()}")
+        return speaks_redis(self.url)
+
+    def _log(self) -> str:
+        return (self._directory / "redis.log").read_text(errors="replace")[-4000:]
+
+
+@contextmanager
+def _private_redis(directory: Path) -> Iterator[str]:
+    with PrivateRedis(directory) as server:
+        yield server.url
+
+
 @contextmanager
 def _private_rabbitmq(directory: Path) -> Iterator[str]:
     with PrivateRabbitMQ(directory) as node:
@@ -218,4 +327,13 @@ RABBITMQ = Service(
     answers=speaks_amqp,
     start_private=_private_rabbitmq,
     advice="Install rabbitmq-server (the tests start a node of their own), or name one in PORTICO_TEST_AMQP_URL.",
+)
+
+REDIS = Service(
+    name="Redis",
+    variable="PORTICO_TEST_REDIS_URL",
+    usual_url="redis://127.0.0.1:6379/0",
+    answers=speaks_redis,
+    start_private=_private_redis,
+    advice="Install redis-server (the tests start one of their own), or name one in PORTICO_TEST_REDIS_URL.",
 )

@@ -20,6 +20,6 @@ def eventually(predicate: Callable[[], T], timeout: float = 10.0, describe: str 
     while not (value := predicate()):
         if time.monotonic() > deadline:
             awaited = describe if isinstance(describe, str) else describe()
-            raise AssertionError(f"not within {timeout} s: {awaited or predicate!r} (last value: {value!r})")
+            raise AssertionError(f"not within {timeout} s (last value: {value!r}): {awaited or repr(predicate)}")
         time.sleep(INTERVAL)  # what is waited for is in another process, which has no way to wake us
     return value

@@ -776,6 +776,7 @@ class LosingWorkers:
         assert claimed is not None
         assert claimed.job.status is JobStatus.RUNNING
         assert claimed.attempt == requeued.attempt + 1
+        assert claimed.lost_error is None
 
 
 class Administering:

@@ -7,10 +7,14 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
+
+from redis import Redis
 
 from portico_celery import lifecycle
 from portico_celery.adapters.job_store.memory_store import MemoryJobStore
+from portico_celery.adapters.job_store.redis_store import RedisJobStore
 from portico_celery.adapters.job_store.sql_store import SqlJobStore
 from portico_celery.ports.job import Job
 from portico_celery.ports.job_store import Claim, ClaimedJob, DueWork, Finish, JobStore, Transition
@@ -116,8 +120,32 @@ def _sqlite_store(directory: Path) -> Iterator[StoreUnderTest]:
         store.close()
 
 
-# A further store is a further line here.
-STORES: dict[str, Callable[[Path], AbstractContextManager[StoreUnderTest]]] = {
+@contextmanager
+def _redis_store(url: str) -> Iterator[StoreUnderTest]:
+    prefix = f"portico-test-{uuid4().hex}"
+    store = RedisJobStore(url, prefix=prefix)
+
+    def advance(seconds: float) -> None:
+        store.clock_offset += seconds
+
+    try:
+        yield StoreUnderTest(store, advance, lambda: store.clock_offset)
+    finally:
+        store.close()
+        with Redis.from_url(url) as client:
+            client.delete("", *client.scan_iter(f"{{{prefix}}}*", count=1_000))
+
+
+# A further store is a further line here, and another below where processes share it. What opens it is told where: in
+# a directory of the test's own or, for a store in SERVERS, at the URL that the named fixture has found.
+STORES: dict[str, Callable[[Any], AbstractContextManager[StoreUnderTest]]] = {
     "memory": _memory_store,
     "sqlite": _sqlite_store,
+    "redis": _redis_store,
+}
+SERVERS = {"redis": "redis_url"}
+
+# The stores that several processes share, by the URL at which each process opens its own.
+SHARED_STORES: dict[str, Callable[[Path], str]] = {
+    "sqlite": lambda directory: f"sqlite:///{directory / 'shared.db'}",
 }

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.contracts.job_store_contract import JobStoreContract
-from tests.contracts.stores import STORES, StoreUnderTest
+from tests.contracts.stores import SERVERS, STORES, StoreUnderTest
 
 
 @pytest.fixture(params=STORES)
-def jobs(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StoreUnderTest]:
-    with STORES[request.param](tmp_path) as under_test:
+def jobs(request: pytest.FixtureRequest) -> Iterator[StoreUnderTest]:
+    place = request.getfixturevalue(SERVERS.get(request.param, "tmp_path"))
+    with STORES[request.param](place) as under_test:
         yield under_test
 
 

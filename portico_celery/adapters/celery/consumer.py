@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from amqp.exceptions import PreconditionFailed
+from amqp.exceptions import AMQPNotImplementedError, PreconditionFailed
 from celery.utils.log import get_logger
 from celery.worker.consumer import Consumer
 from kombu import Connection, Exchange, Message, Queue
 
 from portico_celery.adapters.celery import topology
+from portico_celery.adapters.celery.task_message import fault_of
 
 logger = get_logger(__name__)
 
@@ -19,13 +20,15 @@ PARKED_QUEUE = "portico.parked"
 REASON_HEADER = "portico-parked-reason"
 
 _MOST_REASON_CHARS = 500
+_CONFIRMED = {"confirm_publish": True, "read_timeout": 5.0, "write_timeout": 5.0}
 
 
 class PorticoConsumer(Consumer):
     """Celery 5.7's consumer, hardened.
 
     A malformed message ends a stock worker, and the next one, and the next; here it is parked. A queue that exists is
-    not declared again with other arguments, which would end the worker too. A channel that the broker closes, since a
+    not declared again with other arguments, which would end the worker too; nor does one that turns out to be a quorum
+    queue, which knows no prefetch count for a whole channel. A channel that the broker closes, since a
     message waited in a busy worker for longer than consumer_timeout, is opened again.
     """
 
@@ -33,18 +36,32 @@ class PorticoConsumer(Consumer):
         super().__init__(*args, **kwargs)
         own_errors: tuple[type[BaseException], ...] = self.connection_errors  # type: ignore[has-type]  # not in the stubs
         self.connection_errors = (*own_errors, PreconditionFailed)
+        self._prefetch_for_each_queue = False
 
     def connect(self) -> Connection:
         """Connect, and see which queues exist, before anything is declared."""
         connection = super().connect()
+        if self._prefetch_for_each_queue:
+            # What Celery asks to learn what its prefetch count may apply to.
+            connection.transport.qos_semantics_matches_spec = lambda _connection: True
         topology.adopt_existing(connection, self.app.amqp.queues.consume_from.values())
         return connection
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """Reconnect; where the broker refused to consume from a quorum queue, in a way that it takes."""
+        # An existing queue does not tell its type otherwise.
+        if isinstance(exc, AMQPNotImplementedError) and "global qos" in str(exc):
+            self._prefetch_for_each_queue = True
+        super().on_connection_error_after_connected(exc)
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Message], Any]:
         """Return Celery's handler of messages, which now parks what it chokes on."""
         handle = super().create_task_handler(*args, **kwargs)
 
         def on_task_received(message: Message) -> Any:
+            fault = fault_of(message)
+            if fault is not None:
+                return self._park(message, fault)
             try:
                 return handle(message)
             except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -78,17 +95,21 @@ class PorticoConsumer(Consumer):
             message.ack_log_error(logger, self.connection_errors)
 
     def _publish_parked(self, message: Message, reason: str) -> None:
-        queue = Queue(PARKED_QUEUE, Exchange(""), routing_key=PARKED_QUEUE)
-        headers = {**(message.headers or {}), REASON_HEADER: reason[:_MOST_REASON_CHARS]}
-        with self.app.producer_or_acquire() as producer:
-            producer.publish(
+        # On a connection of its own, where the message is acknowledged only after it has arrived elsewhere.
+        with self.app.connection_for_write() as connection:
+            options: dict[str, Any] = {}
+            if topology.is_amqp(connection):
+                connection.transport_options = {**(connection.transport_options or {}), **_CONFIRMED}
+                options["mandatory"] = True
+            topology.ensure_queue(connection, Queue(PARKED_QUEUE, Exchange(""), routing_key=PARKED_QUEUE))
+            connection.Producer(auto_declare=False).publish(
                 message.body,
                 exchange="",
                 routing_key=PARKED_QUEUE,
-                declare=[queue],
                 content_type=message.content_type or "application/octet-stream",
                 content_encoding=message.content_encoding or "binary",
-                headers=headers,
+                headers={**(message.headers or {}), REASON_HEADER: reason[:_MOST_REASON_CHARS]},
                 delivery_mode=2,
                 retry=False,
+                **options,
             )

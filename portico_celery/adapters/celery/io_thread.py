@@ -57,6 +57,7 @@ class IOThread:
         self._turns: list[_Turn] = []
         self._thread: threading.Thread | None = None
         self._stopping = False
+        self._between_calls = threading.RLock()
 
     def call(self, function: Callable[[JobStore], T]) -> Future[T]:
         """Run one call of the store."""
@@ -67,6 +68,8 @@ class IOThread:
 
         def hand_over(done: Future[list[Any]]) -> None:
             error = done.exception()
+            if not answer.set_running_or_notify_cancel():
+                return
             if error is not None:
                 answer.set_exception(error)
             else:
@@ -99,6 +102,14 @@ class IOThread:
         with self._wake:
             self._turns = [turn for turn in self._turns if turn.run != run]
 
+    def hold(self) -> None:
+        """Wait until no call of the store is under way, and let none begin before ``go_on``, in the same thread."""
+        self._between_calls.acquire()
+
+    def go_on(self) -> None:
+        """End ``hold``."""
+        self._between_calls.release()
+
     def close(self, timeout: float = 5.0) -> None:
         """Do the work that waits, then end the thread."""
         with self._wake:
@@ -121,10 +132,10 @@ class IOThread:
                     return
                 batch = [self._work.popleft() for _ in range(min(len(self._work), _MOST_AT_ONCE))]
                 ripe = [turn for turn in self._turns if turn.at <= time.monotonic()]
-            for group in _by_call(batch):
-                self._do(group)
-            for turn in ripe:
-                self._take_turn(turn)
+            with self._between_calls:
+                self._do_all(batch)
+                for turn in ripe:
+                    self._take_turn(turn)
 
     def _wait_for_work(self) -> None:
         while not self._work and not self._stopping:
@@ -134,29 +145,32 @@ class IOThread:
                 return
             self._wake.wait(None if next_at is None else next_at - now)
 
-    def _do(self, group: list[_Work]) -> None:
+    def _do_all(self, batch: list[_Work]) -> None:
         # A caller that gave up meanwhile has cancelled its future.
-        group = [work for work in group if work.future.set_running_or_notify_cancel()]
-        if not group:
-            return
+        groups = _by_call([work for work in batch if work.future.set_running_or_notify_cancel()])
+        for index, group in enumerate(groups):
+            try:
+                self._do(group)
+            except StoreUnavailable as error:
+                self._fail([work for rest in groups[index:] for work in rest], error)
+                return
+
+    def _do(self, group: list[_Work]) -> None:
         try:
             answers = iter(group[0].call(self._store, [item for work in group for item in work.items]))
             for work in group:
                 work.future.set_result([next(answers) for _ in work.items])
-        except StoreUnavailable as error:
-            self._fail(group, error)
+        except StoreUnavailable:
+            raise
         except Exception as error:  # noqa: BLE001  # handed on to whoever waits
             self._fail_alone(group, error)
 
-    def _fail(self, group: list[_Work], error: Exception) -> None:
+    def _fail(self, batch: list[_Work], error: Exception) -> None:
         # All that waited meanwhile hears of it too: nobody waits for a store that is away longer than one call takes.
         with self._wake:
             waiting = list(self._work)
             self._work.clear()
-        for work in waiting:
-            if work.future.set_running_or_notify_cancel():
-                work.future.set_exception(error)
-        for work in group:
+        for work in [*batch, *(work for work in waiting if work.future.set_running_or_notify_cancel())]:
             if not work.future.done():
                 work.future.set_exception(error)
 
@@ -168,6 +182,8 @@ class IOThread:
         for work in group:
             try:
                 work.future.set_result(work.call(self._store, work.items))
+            except StoreUnavailable:
+                raise
             except Exception as own_error:  # noqa: BLE001  # handed on to whoever waits
                 work.future.set_exception(own_error)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from queue import Queue
-from typing import Any
+from typing import Any, ClassVar
 
 from kombu.transport import TRANSPORT_ALIASES, memory
 
@@ -53,6 +53,8 @@ class Transport(memory.Transport):
     Channel = Channel
     polling_interval = _POLLING_SECONDS
     driver_type = "memory"
+    # No host either: kombu would warn at every connection that the URL names none.
+    default_connection_params: ClassVar[dict[str, Any]] = {}
 
 
 def register() -> None:

@@ -62,6 +62,17 @@ class ProcessIO:
         """Have a worker told of a job, in the background."""
         self.publisher.publish(knock_message(knock, redact=self.settings.redact))
 
+    def hold(self) -> None:
+        """Leave the store alone until ``go_on``, and have nothing of it open that a forked child would inherit."""
+        self.writes.hold()
+        self.reads.hold()
+        self._store.close()
+
+    def go_on(self) -> None:
+        """End ``hold``, in the same thread."""
+        self.reads.go_on()
+        self.writes.go_on()
+
     def close(self) -> None:
         """Flush what is under way, then release everything."""
         self.writes.close()
@@ -104,6 +115,11 @@ class ProcessIOProvider:
         if current is not None:
             current.close()
 
+    @property
+    def current(self) -> ProcessIO | None:
+        """This process's, if it has been made."""
+        return self._current
+
     def start_afresh_after_fork(self) -> None:
         """Forget the parent's, without closing what is not ours to close."""
         if self._current is not None:
@@ -117,6 +133,23 @@ _providers: weakref.WeakSet[ProcessIOProvider] = weakref.WeakSet()
 _of_parents: list[ProcessIO] = []
 
 
+# What the thread that forks is holding.
+_held = threading.local()
+
+
+def _hold_all() -> None:
+    # A fork in the middle of a call would leave the child a library whose locks nobody will ever release: SQLite's
+    # own, which make it wait for ever, and those that it believes to have on the file.
+    _held.by_fork = [provider.current for provider in list(_providers) if provider.current is not None]
+    for io in _held.by_fork:
+        io.hold()
+
+
+def _let_all_go_on() -> None:
+    for io in _held.by_fork:
+        io.go_on()
+
+
 def _start_all_afresh() -> None:
     for provider in list(_providers):
         provider.start_afresh_after_fork()
@@ -127,5 +160,5 @@ def _close_all() -> None:
         provider.close()
 
 
-os.register_at_fork(after_in_child=_start_all_afresh)
+os.register_at_fork(before=_hold_all, after_in_parent=_let_all_go_on, after_in_child=_start_all_afresh)
 atexit.register(_close_all)

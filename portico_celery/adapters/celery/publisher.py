@@ -76,6 +76,10 @@ class KnockPublisher:
         self._wake()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout)
+            if self._thread.is_alive():
+                return  # it still looks at the socket
+        self._wake_up.close()
+        self._woken.close()
 
     def _is_empty(self) -> bool:
         return not self._waiting and not self._in_hand

@@ -100,6 +100,6 @@ def _refuse_unreadable(app: Celery, known: Mapping[str, Any]) -> None:
 
 
 def _suggestion(name: str, known: Mapping[str, Any]) -> str:
-    settings = [_PREFIX + field for field in known]
-    close = difflib.get_close_matches(name, settings, n=1)
-    return f": did you mean {close[0]}?" if close else f"; there are {', '.join(settings)}"
+    # Compared without the prefix, by which all would be alike.
+    close = difflib.get_close_matches(name.removeprefix(_PREFIX), known, n=1)
+    return f": did you mean {_PREFIX}{close[0]}?" if close else f"; there are {', '.join(map(_PREFIX.__add__, known))}"

@@ -38,7 +38,7 @@ def install(app: Celery, job_queues: Callable[[], Iterable[str]]) -> None:
 
         def new_missing(self, name: str) -> Queue:
             queue: Queue = super().new_missing(name)
-            if name not in self._named_by_the_app and not queue.queue_arguments:
+            if name not in self._named_by_the_app and not queue.queue_arguments and self.max_priority is None:
                 queue.queue_arguments = {"x-max-priority": MAX_PRIORITY}
             return queue
 

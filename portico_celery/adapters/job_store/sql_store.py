@@ -266,6 +266,7 @@ def _claim_statement(claim: Claim, now: ColumnElement[int]) -> Update:
             attempt=JOBS.c.attempt + case((_WAITING, 1), else_=0),
             worker=case((_WAITING, claim.worker), else_=JOBS.c.worker),
             started_at=case((_WAITING, now), else_=JOBS.c.started_at),
+            knocks=case((_WAITING, 0), else_=JOBS.c.knocks),
             due_at=now + seconds_to_micros(claim.lease_seconds),
         )
         .returning(JOBS)

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
 from portico_celery.exceptions import ConfigurationError, DuplicateHandler, UnknownJobType
-from portico_celery.kits.job.new_job import valid_queue_name
+from portico_celery.kits.job.new_job import JOB_TYPE_RULE, is_job_type, valid_queue_name
 from portico_celery.ports.job_handler import JobHandler
-
-_JOB_TYPE = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
-_MAX_JOB_TYPE_CHARS = 128
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +69,7 @@ class HandlerRegistry:
         """Return the type. Raises UnknownJobType, which names the types there are."""
         try:
             return self._types[job_type]
-        except KeyError:
+        except (KeyError, TypeError):  # TypeError: not even a name
             known = ", ".join(sorted(self._types)) or "none"
             raise UnknownJobType(
                 f"no handler for job type {job_type!r}: register one, or declare the type by its name (known: {known})"
@@ -104,9 +100,6 @@ def _is_async_method(handler: Any, name: str) -> bool:
 
 
 def _checked_name(name: object) -> str:
-    if not isinstance(name, str) or len(name) > _MAX_JOB_TYPE_CHARS or not _JOB_TYPE.fullmatch(name):
-        raise ConfigurationError(
-            f"job_type must be dotted parts of letters, digits, '_' and '-', at most {_MAX_JOB_TYPE_CHARS} "
-            f"characters, such as 'email.send', not {name!r}"
-        )
+    if not is_job_type(name):
+        raise ConfigurationError(f"job_type must be {JOB_TYPE_RULE}, not {name!r}")
     return name

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from portico_celery.exceptions import ConfigurationError, JobFailed, JobTimedOut, UnknownJobType, WorkerLost
 from portico_celery.kits.job.handler_registry import HandlerRegistry, JobType
-from portico_celery.lifecycle import Failed, Outcome, RetryPolicy, Succeeded, as_it_failed, decide, outcome_of
+from portico_celery.lifecycle import Failed, Outcome, RetryPolicy, Succeeded, as_it_failed, decide, describe, outcome_of
 from portico_celery.ports.job import Job, JobResult, JobStatus
 from portico_celery.ports.job_handler import JobHandler
 from portico_celery.ports.job_store import ClaimedJob, Transition
@@ -104,12 +104,13 @@ class JobRunner:
     async def _tell_of_failure(self, job: Job, error: Exception) -> None:
         try:
             handler = _handler(self._registry.get(job.job_type))
+        except (UnknownJobType, ConfigurationError):
+            return  # there is nobody to tell, which is why the job failed
+        try:
             async with asyncio.timeout(self._on_failure_time_limit):
                 await _shielded_from_exit(handler.on_failure(job, error))
-        except UnknownJobType:
-            return
-        except Exception as raised:
-            logger.error("on_failure_raised", **_fields(job), error=repr(raised), exc_info=raised)
+        except Exception as raised:  # what a handler's callback raises changes nothing
+            logger.error("on_failure_raised", **_fields(job), error=describe(raised), exc_info=raised)
 
 
 def _handler(job_type: JobType) -> JobHandler:
@@ -144,9 +145,9 @@ def _read(job: Job, result: JobResult) -> Succeeded | Failed:
     return stored
 
 
-def _storable(job: Job, result_data: Mapping[str, Any] | None) -> dict[str, Any]:
+def _storable(job: Job, result_data: object) -> dict[str, Any]:
     """Return the data as JSON. The work is done and must not be repeated for what its report is made of."""
-    data = dict(result_data or {})
+    data = dict(result_data or {}) if isinstance(result_data, Mapping | None) else {"result": result_data}
     try:
         json.dumps(data, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:

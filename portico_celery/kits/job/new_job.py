@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeGuard
 from uuid import UUID, uuid4
 
 from portico_celery.exceptions import ValidationError
@@ -15,6 +16,11 @@ MAX_RETRIES_LIMIT = 1_000
 # RabbitMQ's limit for a queue's name is 255 bytes.
 _MAX_QUEUE_NAME_BYTES = 255
 _PRIORITY_LIMIT = 2**31
+_JOB_TYPE = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+_MAX_JOB_TYPE_CHARS = 128
+JOB_TYPE_RULE = (
+    f"dotted parts of letters, digits, '_' and '-', at most {_MAX_JOB_TYPE_CHARS} characters, such as 'email.send'"
+)
 _OPTIONS = frozenset({"scheduled_at", "max_retries", "created_by", "metadata", "job_id"})
 
 
@@ -31,6 +37,8 @@ def new_job(
     unknown = sorted(set(options) - _OPTIONS)
     if unknown:
         raise ValidationError(f"create_job does not know {', '.join(unknown)}; it takes {', '.join(sorted(_OPTIONS))}")
+    if not is_job_type(job_type):
+        raise ValidationError(f"job_type must be {JOB_TYPE_RULE}, not {_shown(job_type)}")
     job_id = options.get("job_id")
     metadata = options.get("metadata")
     return Job(
@@ -58,6 +66,11 @@ def as_uuid(value: object, name: str) -> UUID:
         return UUID(value)  # type: ignore[arg-type]  # whatever it is, UUID() refuses it below
     except (ValueError, TypeError, AttributeError):
         raise ValidationError(f"{name} must be a UUID, not {_shown(value)}") from None
+
+
+def is_job_type(name: object) -> TypeGuard[str]:
+    """Whether this may be a job type's name: see JOB_TYPE_RULE."""
+    return isinstance(name, str) and len(name) <= _MAX_JOB_TYPE_CHARS and _JOB_TYPE.fullmatch(name) is not None
 
 
 def valid_queue_name(name: object) -> str:
@@ -124,9 +137,15 @@ def _utc(value: object) -> datetime | None:
     if not isinstance(value, datetime):
         raise ValidationError(f"scheduled_at must be a datetime, not {_shown(value)}")
     # A naive datetime is taken as UTC.
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    try:
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    except OverflowError:
+        raise ValidationError(f"scheduled_at must be a datetime that UTC has, too, not {_shown(value)}") from None
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of thousands of digits
+        text = f"a huge {type(value).__name__}"
     return text if len(text) <= 60 else f"{text[:60]}..."

@@ -1,0 +1,143 @@
+-- The head of every script: the names of the keys, the store's clock, and the steps that the transitions share.
+--
+-- KEYS[1] is the hash tag that every key begins with, so that a cluster keeps them all on one node. ARGV[1] shifts
+-- the clock, in microseconds (only tests do), and ARGV[2] is the request, a JSON object in which nothing is null.
+--
+-- A job is a hash of texts; a field that is absent is None in Python. Payloads, results and envelopes are JSON that
+-- no script looks into: cjson would turn {} into [] and round large integers. Times are whole microseconds since the
+-- epoch, which Lua's numbers hold exactly until the year 2255.
+
+local tag = KEYS[1]
+local request = cjson.decode(ARGV[2])
+local clock = redis.call('TIME')
+local now = clock[1] * 1000000 + clock[2] + ARGV[1]
+
+local WAITING = {pending = true, scheduled = true, retrying = true}
+local REQUEUABLE = {failed = true, dead_letter = true}
+local TERMINAL = {completed = true, failed = true, dead_letter = true}
+
+-- Sorted sets of ids, by the time at which somebody should look. Leases are apart from what is due for a knock:
+-- those that have expired stay until they are reaped, and the sweep must not wade through them.
+local DUE = tag .. ':due'        -- waiting jobs, and dead letters that owe a notice: the next knock
+local LEASES = tag .. ':leases'  -- running jobs: the end of their lease
+local ENDED = tag .. ':ended'    -- jobs in a terminal state: when they ended
+
+-- A Redis that is full aborts a script whose first write may take memory, and lets any other go on to its end. It shall
+-- take no new jobs then, but those it has shall run and end, and so make room.
+local function even_when_full()
+  redis.call('ZREM', DUE, '')
+end
+
+local function job_key(id)
+  return tag .. ':job:' .. id
+end
+
+local function history_key(id)
+  return tag .. ':history:' .. id
+end
+
+-- Sorted sets of ids, in the order of their creation.
+local function index_key(kind, value)
+  return tag .. ':by-' .. kind .. ':' .. value
+end
+
+local function index_keys(job)
+  return {
+    tag .. ':created',
+    index_key('queue', job.queue_name),
+    index_key('type', job.job_type),
+    index_key('status', job.status),
+  }
+end
+
+local function count(queue_name, status, difference)
+  redis.call('HINCRBY', tag .. ':counts:' .. queue_name, status, difference)
+end
+
+-- What transitions decide by; false for a field that is absent.
+local READ = {'status', 'queue_name', 'job_type', 'sequence', 'attempt', 'worker', 'started_at', 'run_at', 'knocks',
+  'worker_lost'}
+
+-- The job, or false.
+local function read(id)
+  local values = redis.call('HMGET', job_key(id), unpack(READ))
+  local job = {}
+  for position, name in ipairs(READ) do
+    job[name] = values[position]
+  end
+  return job.status and job
+end
+
+-- The whole row, all texts, as one JSON object: Python reads that several times faster than forty single texts.
+local function whole(id)
+  local fields, row = redis.call('HGETALL', job_key(id)), {}
+  for position = 1, #fields, 2 do
+    row[fields[position]] = fields[position + 1]
+  end
+  return cjson.encode(row)
+end
+
+-- The job that the request is about, where the request's attempt holds it; else false.
+local function held()
+  local job = read(request.id)
+  return job and job.status == 'running' and tonumber(job.attempt) == request.attempt and job
+end
+
+local function owes_loss_notice(job)
+  return job.worker_lost and job.status == 'dead_letter'
+end
+
+-- Set the fields of a job, and remove those that are false.
+local function change(id, values)
+  local present, absent = {}, {}
+  for name, value in pairs(values) do
+    if value == false then
+      table.insert(absent, name)
+    else
+      table.insert(present, name)
+      table.insert(present, value)
+    end
+  end
+  redis.call('HSET', job_key(id), unpack(present))
+  if #absent > 0 then
+    redis.call('HDEL', job_key(id), unpack(absent))
+  end
+end
+
+-- Store a job that is new: the fields that its caller decides, and those that the store adds.
+local function create(id, given, added)
+  local job = {sequence = redis.call('INCR', tag .. ':sequence'), created_at = now}
+  for _, values in ipairs({given, added}) do
+    for name, value in pairs(values) do
+      job[name] = value
+    end
+  end
+  change(id, job)
+  for _, index in ipairs(index_keys(job)) do
+    redis.call('ZADD', index, job.sequence, id)
+  end
+  count(job.queue_name, job.status, 1)
+end
+
+-- Change a job's state, and set further fields.
+local function move(id, job, status, values)
+  if status ~= job.status then
+    redis.call('ZREM', index_key('status', job.status), id)
+    redis.call('ZADD', index_key('status', status), job.sequence, id)
+    count(job.queue_name, job.status, -1)
+    count(job.queue_name, status, 1)
+  end
+  values.status = status
+  change(id, values)
+end
+
+-- Delete a job, its history, and all that points to it.
+local function remove(id, job)
+  redis.call('DEL', job_key(id), history_key(id))
+  for _, index in ipairs(index_keys(job)) do
+    redis.call('ZREM', index, id)
+  end
+  redis.call('ZREM', DUE, id)
+  redis.call('ZREM', ENDED, id)
+  count(job.queue_name, job.status, -1)
+end

@@ -1,0 +1,42 @@
+"""A job may take longer than the broker waits for an acknowledgement: it runs once, and so do those behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from tests.integration.worker_process import POOLS, a_journey
+from tests.services import PrivateRabbitMQ
+
+PATIENCE_SECONDS = 5
+LONG_SECONDS = 12.5
+SECONDS = 40.0
+BEHIND = 5
+
+
+def test_a_job_longer_than_the_brokers_patience_runs_once_and_so_do_those_behind_it(
+    private_rabbitmq: Callable[..., PrivateRabbitMQ], tmp_path: Path
+) -> None:
+    node = private_rabbitmq(
+        config={"consumer_timeout": str(PATIENCE_SECONDS * 1_000), "channel_tick_interval": "1000"}
+    )
+    with a_journey(node.url, tmp_path) as journey, ExitStack() as stack:
+        # All pools at once, since what takes long is waiting.
+        workers = {
+            pool: stack.enter_context(journey.worker(pool, concurrency=1, queues=f"jobs.{pool}")) for pool in POOLS
+        }
+        jobs = {
+            pool: [
+                journey.create("journey.succeed", {"seconds": seconds}, queue_name=f"jobs.{pool}")
+                for seconds in (LONG_SECONDS, *[0] * BEHIND)
+            ]
+            for pool in POOLS
+        }
+        for pool, worker in workers.items():
+            for job_id in jobs[pool]:
+                assert journey.completed(job_id, SECONDS).job.retry_count == 0, pool
+                assert len(journey.ledger(job_id, "start")) == 1, (pool, journey.shown())
+            assert worker.running, pool
+            # The patience did come to its end: what waited behind the long job was taken from the worker.
+            assert worker.received(jobs[pool][1]) > 1, worker.log_tail
