@@ -32,9 +32,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=1_000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--store", help="a job store URL; without it, SQLite in a temporary directory")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
-        os.environ["BENCH_STORE_URL"] = f"sqlite:///{directory}/bench.db"
+        os.environ["BENCH_STORE_URL"] = options.store or f"sqlite:///{directory}/bench.db"
         os.environ["BENCH_JOBS"] = str(options.jobs)
         rates: dict[str, list[float]] = {}
         for _ in range(options.rounds):

@@ -169,6 +169,8 @@ class PorticoCelery:
         url = self.settings.store_url
         if url == "memory://":
             return self._memory_store
+        if url.partition("://")[0] in ("redis", "rediss"):
+            return _redis_store(url)
         return SqlJobStore(url)
 
     def _make_sweep(self) -> Sweep:
@@ -176,3 +178,11 @@ class PorticoCelery:
 
     def _on_process_shutdown(self, **_kwargs: Any) -> None:
         self.close()
+
+
+def _redis_store(url: str) -> JobStore:
+    try:
+        from portico_celery.adapters.job_store.redis_store import RedisJobStore
+    except ModuleNotFoundError as error:
+        raise ConfigurationError("a job store in Redis needs redis-py: pip install 'portico-celery[redis]'") from error
+    return RedisJobStore(url)

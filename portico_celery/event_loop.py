@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from concurrent import futures
 from collections.abc import Awaitable, Coroutine, Generator
+from concurrent import futures
 from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
 

@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 from kombu import Connection, Queue
 
+from tests.postgresql import POSTGRESQL, PrivatePostgreSQL
 from tests.services import RABBITMQ, REDIS, PrivateRabbitMQ, PrivateRedis, Service, needed
 
 _missing = pytest.StashKey[dict[str, Service]]()
@@ -38,6 +39,28 @@ def redis_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     directory = tmp_path_factory.mktemp("redis")
     with needed(REDIS, request.config.stash[_missing]), REDIS.running(directory) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def postgres_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a real PostgreSQL. It may be one that others use too: keep to a schema of your own."""
+    directory = tmp_path_factory.mktemp("postgresql")
+    with needed(POSTGRESQL, request.config.stash[_missing]), POSTGRESQL.running(directory) as url:
+        yield url
+
+
+@pytest.fixture
+def private_postgresql(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[], PrivatePostgreSQL]]:
+    """Starts servers for this test alone: ``private_postgresql()`` is a running PrivatePostgreSQL."""
+    with ExitStack() as servers:
+
+        def start() -> PrivatePostgreSQL:
+            with needed(POSTGRESQL, request.config.stash[_missing]):
+                return servers.enter_context(PrivatePostgreSQL(tmp_path_factory.mktemp("postgresql")))
+
+        yield start
 
 
 @pytest.fixture

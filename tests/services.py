@@ -250,12 +250,22 @@ class PrivateRedis:
             "dir": str(self._directory),
             "save": "",
             "appendonly": "yes" if appendonly else "no",
-            "logfile": str(self._directory / "redis.log"),
             **self._options,
         }
         arguments = [text for name, value in options.items() for text in (f"--{name}", value)]
-        self._process = subprocess.Popen([program, *arguments], start_new_session=True)
-        eventually(self._answers, START_SECONDS, lambda: f"a Redis server that answers\n{self._log()}")
+        with (self._directory / "output.txt").open("ab") as output:
+            self._process = subprocess.Popen(
+                [program, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,  # Ctrl-C at the tests' terminal does not reach it
+            )
+        try:
+            eventually(self._answers, START_SECONDS, lambda: f"a Redis server that answers\n{self._output()}")
+        except BaseException:
+            self.kill()
+            raise
 
     def stop(self) -> None:
         """Let the server shut down in good order."""
@@ -288,11 +298,11 @@ class PrivateRedis:
 
     def _answers(self) -> bool:
         if self._process is not None and self._process.poll() is not None:
-            raise RuntimeError(f"redis-server ended with {self._process.returncode}\n{self._log()}")
+            raise RuntimeError(f"redis-server ended with {self._process.returncode}\n{self._output()}")
         return speaks_redis(self.url)
 
-    def _log(self) -> str:
-        return (self._directory / "redis.log").read_text(errors="replace")[-4000:]
+    def _output(self) -> str:
+        return (self._directory / "output.txt").read_text(errors="replace")[-4000:]
 
 
 @contextmanager

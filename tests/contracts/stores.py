@@ -18,6 +18,7 @@ from portico_celery.adapters.job_store.redis_store import RedisJobStore
 from portico_celery.adapters.job_store.sql_store import SqlJobStore
 from portico_celery.ports.job import Job
 from portico_celery.ports.job_store import Claim, ClaimedJob, DueWork, Finish, JobStore, Transition
+from tests.postgresql import own_schema
 
 # Waits are checked at half and at once and a half, so that a slow machine can't blur them.
 KNOCK = 30.0
@@ -109,7 +110,19 @@ def _memory_store(_directory: Path) -> Iterator[StoreUnderTest]:
 
 @contextmanager
 def _sqlite_store(directory: Path) -> Iterator[StoreUnderTest]:
-    store = SqlJobStore(f"sqlite:///{directory / 'jobs.db'}")
+    with _sql_store(f"sqlite:///{directory / 'jobs.db'}") as under_test:
+        yield under_test
+
+
+@contextmanager
+def _postgresql_store(server: str) -> Iterator[StoreUnderTest]:
+    with own_schema(server) as url, _sql_store(url) as under_test:
+        yield under_test
+
+
+@contextmanager
+def _sql_store(url: str) -> Iterator[StoreUnderTest]:
+    store = SqlJobStore(url)
 
     def advance(seconds: float) -> None:
         store.clock_offset += seconds
@@ -141,9 +154,10 @@ def _redis_store(url: str) -> Iterator[StoreUnderTest]:
 STORES: dict[str, Callable[[Any], AbstractContextManager[StoreUnderTest]]] = {
     "memory": _memory_store,
     "sqlite": _sqlite_store,
+    "postgresql": _postgresql_store,
     "redis": _redis_store,
 }
-SERVERS = {"redis": "redis_url"}
+SERVERS = {"postgresql": "postgres_url", "redis": "redis_url"}
 
 # The stores that several processes share, by the URL at which each process opens its own.
 SHARED_STORES: dict[str, Callable[[Path], str]] = {

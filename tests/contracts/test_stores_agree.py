@@ -75,9 +75,7 @@ class Step:
             error_message=None if self.status is JobStatus.COMPLETED else f"error {self.ticks}",
             worker_lost=self.flag and self.status in (JobStatus.RETRYING, JobStatus.DEAD_LETTER),
         )
-        return Finish(
-            job_id=self.job_id, attempt=attempt, transition=transition, expired_only=self.call == "reap"
-        )
+        return Finish(job_id=self.job_id, attempt=attempt, transition=transition, expired_only=self.call == "reap")
 
 
 def random_step(chance: Random) -> Step:

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from amqp.basic_message import Message
 
@@ -61,7 +61,7 @@ class Published:
     @property
     def message_id(self) -> str:
         """The id that its publisher gave it."""
-        message = Message()
+        message: Any = Message()  # the type stubs know half of it
         message.inbound_header(self.frames[0][_FRAME.size : -1])
         return str(message.properties["message_id"])
 

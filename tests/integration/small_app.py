@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -22,6 +23,18 @@ class Ended:
 
     returncode: int
     output: str
+
+
+@contextmanager
+def ready(workers: Iterable[Worker]) -> Iterator[None]:
+    """Wait until workers that have been started together are ready, and stop them in the end."""
+    with ExitStack() as stack:
+        started = list(workers)
+        for worker in started:
+            stack.callback(worker.kill)
+        for worker in started:
+            stack.enter_context(worker)
+        yield
 
 
 class SmallApp:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 
-from tests.integration.worker_process import POOLS, a_journey
+from tests.integration.small_app import ready
+from tests.integration.worker_process import POOLS, Journey, Worker, a_journey
 from tests.services import PrivateRabbitMQ
 
 PATIENCE_SECONDS = 5
@@ -15,17 +15,19 @@ SECONDS = 40.0
 BEHIND = 5
 
 
+def workers_of_all_pools(journey: Journey) -> dict[str, Worker]:
+    return {pool: journey.worker(pool, concurrency=1, queues=f"jobs.{pool}") for pool in POOLS}
+
+
 def test_a_job_longer_than_the_brokers_patience_runs_once_and_so_do_those_behind_it(
     private_rabbitmq: Callable[..., PrivateRabbitMQ], tmp_path: Path
 ) -> None:
-    node = private_rabbitmq(
-        config={"consumer_timeout": str(PATIENCE_SECONDS * 1_000), "channel_tick_interval": "1000"}
-    )
-    with a_journey(node.url, tmp_path) as journey, ExitStack() as stack:
-        # All pools at once, since what takes long is waiting.
-        workers = {
-            pool: stack.enter_context(journey.worker(pool, concurrency=1, queues=f"jobs.{pool}")) for pool in POOLS
-        }
+    node = private_rabbitmq(config={"consumer_timeout": str(PATIENCE_SECONDS * 1_000), "channel_tick_interval": "1000"})
+    # All pools at once, since what takes long is waiting.
+    with (
+        a_journey(node.url, tmp_path) as journey,
+        ready((workers := workers_of_all_pools(journey)).values()),
+    ):
         jobs = {
             pool: [
                 journey.create("journey.succeed", {"seconds": seconds}, queue_name=f"jobs.{pool}")

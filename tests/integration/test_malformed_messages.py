@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import pytest
 from amqp import Message as AMQPMessage
-from kombu import Connection, Message, Queue
+from kombu import Connection, Queue
 
 from tests.integration.worker_process import Journey, Worker, a_journey
 from tests.services import PrivateRabbitMQ
@@ -37,7 +37,7 @@ class Canary:
 
 @dataclass(frozen=True, kw_only=True)
 class Malformed:
-    """A message as it is put into the queue; ``task_headers`` go over those of a proper task message, None takes away."""
+    """A message as it is put into the queue: a proper one but for what is said; a header of None is left out."""
 
     body: bytes = json.dumps([[], {}, {}]).encode()
     content_type: str | None = JSON
@@ -97,8 +97,9 @@ def journey(amqp_url: str, tmp_path: Path) -> Iterator[Journey]:
 
 def publish(journey: Journey, messages: list[AMQPMessage]) -> None:
     with Connection(journey.broker_url) as connection:
+        channel: Any = connection.default_channel
         for message in messages:
-            connection.default_channel.basic_publish(message, routing_key=journey.queue_name)
+            channel.basic_publish(message, routing_key=journey.queue_name)
 
 
 class Parked:
@@ -107,7 +108,7 @@ class Parked:
     def __init__(self, connection: Connection, cases: set[str]) -> None:
         self._queue = Queue(PARKED, channel=connection.default_channel)
         self._cases = cases
-        self.messages: dict[str, Message] = {}
+        self.messages: dict[str, Any] = {}
         self.total = 0
 
     def all_there(self) -> bool:
@@ -121,12 +122,16 @@ class Parked:
 
 def wait_until_idle(journey: Journey, worker: Worker) -> None:
     with Connection(journey.broker_url) as connection:
-        queue = Queue(journey.queue_name, channel=connection.default_channel)
+        queue: Any = Queue(journey.queue_name, channel=connection.default_channel)
         eventually(
             lambda: queue.queue_declare(passive=True).message_count == 0,
             SECONDS,
             lambda: f"an empty queue\n{worker.log_tail}",
         )
+
+
+def as_bytes(body: str | bytes) -> bytes:
+    return body.encode() if isinstance(body, str) else bytes(body)
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
@@ -148,7 +153,7 @@ def test_each_malformed_message_is_parked_with_its_reason_and_the_good_job_behin
     assert parked.total == len(cases)
     for case, message in parked.messages.items():
         assert message.headers[REASON], case
-        assert bytes(message.body if isinstance(message.body, bytes) else message.body.encode()) == cases[case].body
+        assert as_bytes(message.body) == cases[case].body
         assert message.properties["delivery_mode"] == 2
         assert f"message_parked queue={PARKED}" in worker.log
     assert not (journey.directory / "unpickled").exists()
@@ -165,7 +170,7 @@ def test_parking_uses_its_queue_as_it_is_found_and_makes_it_again_when_it_is_gon
         Connection(node.url) as connection,
         journey.worker("solo") as worker,
     ):
-        queue = Queue(PARKED, channel=connection.default_channel, queue_arguments={"x-max-length": 50})
+        queue: Any = Queue(PARKED, channel=connection.default_channel, queue_arguments={"x-max-length": 50})
         queue.queue_declare()
         for case in ("into a queue of somebody's making", "where there is no queue any more"):
             publish(journey, [Malformed(body=b"[1,2]").message(case)])

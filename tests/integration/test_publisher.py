@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import pytest
 from celery import Celery
-from kombu import Connection, Message, Queue
+from kombu import Connection, Queue
 
 from portico_celery import PorticoCelery
 from portico_celery.adapters.celery import broker_link
@@ -56,9 +56,9 @@ def client_of(url: str, directory: Path, queue_name: str) -> Iterator[Client]:
         app.close()
 
 
-def taken(url: str, queue_name: str) -> list[Message]:
+def taken(url: str, queue_name: str) -> list[Any]:
     """Take all messages out of a queue that is there already."""
-    messages = []
+    messages: list[Any] = []  # the type stubs take every property for a text
     with Connection(url) as connection:
         queue = Queue(queue_name, channel=connection.default_channel)
         while (message := queue.get(no_ack=True)) is not None:
@@ -66,7 +66,7 @@ def taken(url: str, queue_name: str) -> list[Message]:
     return messages
 
 
-def job_ids(messages: list[Message]) -> list[str]:
+def job_ids(messages: list[Any]) -> list[str]:
     return [message.headers["id"] for message in messages]
 
 
@@ -243,15 +243,19 @@ class TestLyingBroker:
             assert client.flush()
             assert broker.published[0].mandatory
 
-    def test_what_is_never_confirmed_is_sent_again_over_a_new_connection(
-        self, tmp_path: Path, short_of_patience: None
-    ) -> None:
+    @pytest.mark.usefixtures("short_of_patience")
+    def test_what_is_never_confirmed_is_sent_again_over_a_new_connection(self, tmp_path: Path) -> None:
         script = Script(keep_silent, keep_silent)
         with FakeBroker(script) as broker, client_of(broker.url, tmp_path, "jobs") as client:
             created = client.create_many(2)
             assert not client.flush(timeout=0.4)
             assert client.flush()
-            assert [(message.connection, message.tag) for message in broker.published] == [(1, 1), (1, 2), (2, 1), (2, 2)]
+            assert [(message.connection, message.tag) for message in broker.published] == [
+                (1, 1),
+                (1, 2),
+                (2, 1),
+                (2, 2),
+            ]
             assert sent_ids(broker) == [*created, *created]
 
     def test_a_refused_message_is_sent_again(self, tmp_path: Path) -> None:
@@ -283,7 +287,8 @@ class TestLyingBroker:
             assert client.flush()
             assert sent_ids(broker) == [first, second, third, second]
 
-    def test_confirming_what_was_never_sent_counts_for_nothing(self, tmp_path: Path, short_of_patience: None) -> None:
+    @pytest.mark.usefixtures("short_of_patience")
+    def test_confirming_what_was_never_sent_counts_for_nothing(self, tmp_path: Path) -> None:
         script = Script(confirm_something_else)
         with FakeBroker(script) as broker, client_of(broker.url, tmp_path, "jobs") as client:
             job_id = client.create()
@@ -303,8 +308,9 @@ class TestLyingBroker:
             assert sent_ids(broker) == [confirmed, unconfirmed, unconfirmed]
             assert broker.connections == 2
 
+    @pytest.mark.usefixtures("short_of_patience")
     def test_nothing_is_sent_to_a_broker_that_blocks_publishing_until_it_no_longer_does(
-        self, tmp_path: Path, short_of_patience: None, caplog: pytest.LogCaptureFixture
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         with FakeBroker(Published.ack) as broker, client_of(broker.url, tmp_path, "jobs") as client:
             client.create()

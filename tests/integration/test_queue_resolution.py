@@ -15,7 +15,7 @@ from kombu import Connection, Queue
 
 from portico_celery import PorticoCelery
 from portico_celery.ports.job import JobStatus
-from tests.integration.small_app import SmallApp
+from tests.integration.small_app import SmallApp, ready
 from tests.integration.worker_process import Worker
 from tests.services import PrivateRabbitMQ
 from tests.waiting import eventually
@@ -110,7 +110,7 @@ def consumers(url: str, name: str) -> int:
     """Count those who consume from a queue; a queue that is not there has none."""
     with Connection(url) as connection:
         try:
-            declared = Queue(name, channel=connection.default_channel).queue_declare(passive=True)
+            declared: Any = Queue(name, channel=connection.default_channel).queue_declare(passive=True)
         except connection.channel_errors:
             return 0
     return int(declared.consumer_count)
@@ -283,13 +283,11 @@ class TestWhatAWorkerConsumes:
     ) -> None:
         url = private_rabbitmq().url
         app = small_app(url, tmp_path, "reports", task_default_queue="plain", task_routes={"shop.*": "routed"})
-        with (
-            portico_of(url, tmp_path) as portico,
-            app.worker("-P", "solo") as with_all,
-            app.worker("-P", "solo", "-Q", "reports,another") as with_some,
-            app.worker("-P", "solo", "-X", "reports") as without_one,
-        ):
-            inspect = portico.app.control.inspect(timeout=SECONDS, limit=3)
+        with_all = app.worker("-P", "solo")
+        with_some = app.worker("-P", "solo", "-Q", "reports,another")
+        without_one = app.worker("-P", "solo", "-X", "reports")
+        with portico_of(url, tmp_path) as portico, ready([with_all, with_some, without_one]):
+            inspect: Any = portico.app.control.inspect(timeout=SECONDS, limit=3)
             consumed = {
                 worker.partition("@")[0]: {queue["name"] for queue in queues}
                 for worker, queues in inspect.active_queues().items()

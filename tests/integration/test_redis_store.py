@@ -123,10 +123,10 @@ class TestCallsOfTheServer:
         assert [job.status for job in finish(store, COMPLETED, *claimed)] == [JobStatus.COMPLETED] * 3
 
     def test_all_keys_are_in_one_slot_of_a_cluster(self, private_redis: StartRedis) -> None:
-        node = private_redis(**{"cluster-enabled": "yes"})
+        node = private_redis(**{"cluster-enabled": "yes", "cluster-port": str(free_port())})
         with Redis.from_url(node.url) as client, closing(RedisJobStore(node.url)) as store:
-            client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)  # type: ignore[no-untyped-call]
-            eventually(lambda: b"cluster_state:ok" in client.execute_command("CLUSTER", "INFO"))  # type: ignore[no-untyped-call]
+            client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+            eventually(lambda: b"cluster_state:ok" in client.execute_command("CLUSTER", "INFO"))
             retried, job, lost = claim(store, *insert(store, a_job(), a_job(), a_job()))
             finish(store, AGAIN, retried)
             finish(store, Transition(status=JobStatus.DEAD_LETTER, retry_count=3, worker_lost=True), lost)

@@ -173,22 +173,33 @@ class TestFailures:
         with pytest.raises(CancelledError):
             given_up.result(SECONDS)
 
-    def test_a_single_call_that_was_given_up_does_no_harm(
-        self, io: IOThread, caplog: pytest.LogCaptureFixture
-    ) -> None:
+    def test_a_single_call_that_was_given_up_does_no_harm(self, io: IOThread, caplog: pytest.LogCaptureFixture) -> None:
         with busy(io):
             assert io.call(lambda _store: 1).cancel()
         assert io.call(lambda _store: 2).result(SECONDS) == 2
         assert caplog.records == []
 
 
+class Turns:
+    """Recurs in ``pause`` seconds, and notes each turn in a list that may be shared."""
+
+    def __init__(self, pause: float, seen: list[str] | None = None, name: str = "") -> None:
+        self.seen: list[str] = [] if seen is None else seen
+        self._pause = pause
+        self._name = name
+
+    def __call__(self, _store: JobStore) -> float:
+        self.seen.append(self._name)
+        return self._pause
+
+
 class TestRecurring:
     """What recurs goes on."""
 
     def test_it_is_run_again_when_it_says(self, io: IOThread) -> None:
-        turns = []
-        io.repeat(lambda _store: turns.append(1) or 0.001)
-        eventually(lambda: len(turns) >= 5, SECONDS, "five turns")
+        turns = Turns(0.001)
+        io.repeat(turns)
+        eventually(lambda: len(turns.seen) >= 5, SECONDS, "five turns")
 
     def test_it_goes_on_after_an_error_of_its_own(self, io: IOThread) -> None:
         turns = []
@@ -207,28 +218,23 @@ class TestRecurring:
         assert io.call_many(Doubling(), [21]).result(SECONDS) == [42]
 
     def test_it_waits_for_its_first_turn(self, io: IOThread) -> None:
-        turns = []
-        io.repeat(lambda _store: turns.append("late") or 60.0, after=0.2)
-        io.repeat(lambda _store: turns.append("early") or 60.0)
-        eventually(lambda: len(turns) == 2, SECONDS, "both turns")
-        assert turns == ["early", "late"]
+        seen: list[str] = []
+        io.repeat(Turns(60.0, seen, "late"), after=0.2)
+        io.repeat(Turns(60.0, seen, "early"))
+        eventually(lambda: len(seen) == 2, SECONDS, "both turns")
+        assert seen == ["early", "late"]
 
     def test_it_ends_when_it_is_told(self, io: IOThread) -> None:
-        turns: list[int] = []
-
-        def run(_store: JobStore) -> float:
-            turns.append(1)
-            return 0.001
-
-        io.repeat(run)
-        eventually(lambda: turns, SECONDS, "a first turn")
-        io.cease(run)
+        turns, others = Turns(0.001), Turns(0.001)
+        io.repeat(turns)
+        eventually(lambda: turns.seen, SECONDS, "a first turn")
+        io.cease(turns)
+        io.call(lambda _store: None).result(SECONDS)
         io.call(lambda _store: None).result(SECONDS)  # a turn that had begun is over
-        seen = len(turns)
-        marks: list[int] = []
-        io.repeat(lambda _store: marks.append(1) or 0.001)
-        eventually(lambda: len(marks) > 20, SECONDS, "time for more turns")
-        assert len(turns) == seen
+        seen = len(turns.seen)
+        io.repeat(others)
+        eventually(lambda: len(others.seen) > 20, SECONDS, "time for more turns")
+        assert len(turns.seen) == seen
 
 
 class TestClosing:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -24,7 +25,7 @@ def queue() -> Iterator[Queue]:
         queue.delete()
 
 
-def publish(queue: Queue, body: str, **properties: int) -> None:
+def publish(queue: Queue, body: str, **properties: Any) -> None:
     with Connection(URL) as connection:
         connection.Producer().publish(body, exchange="", routing_key=queue.name, **properties)
 

@@ -106,7 +106,7 @@ def test_an_upper_case_setting_that_celery_would_not_read_is_refused_with_how_to
     vars(module).update({"portico_store_url": STORE, "PORTICO_LEASE_SECONDS": 5})
     app = Celery("configured", set_as_current=False)
     app.config_from_object(module)
-    with pytest.raises(ConfigurationError, match="PORTICO_LEASE_SECONDS.*write it portico_lease_seconds"):
+    with pytest.raises(ConfigurationError, match=r"PORTICO_LEASE_SECONDS.*write it portico_lease_seconds"):
         read_settings(app)
 
 
@@ -115,7 +115,7 @@ def test_a_setting_without_the_namespace_that_all_others_have_is_refused_with_ho
     vars(module).update({"CELERY_PORTICO_STORE_URL": STORE, "PORTICO_LEASE_SECONDS": 5})
     app = Celery("configured", set_as_current=False)
     app.config_from_object(module, namespace="CELERY")
-    with pytest.raises(ConfigurationError, match="PORTICO_LEASE_SECONDS.*write it CELERY_PORTICO_LEASE_SECONDS"):
+    with pytest.raises(ConfigurationError, match=r"PORTICO_LEASE_SECONDS.*write it CELERY_PORTICO_LEASE_SECONDS"):
         read_settings(app)
 
 

@@ -33,13 +33,15 @@ def test_a_body_of_arguments_keywords_and_options_is_in_order(body: Any) -> None
     assert fault_of(message(body)) is None
 
 
-@pytest.mark.parametrize("body", [None, "abc", 5, [], [[], {}], [[], {}, {}, {}], [5, {}, {}], [[], [], {}], [[], {}, []]])
+@pytest.mark.parametrize(
+    "body", [None, "abc", 5, [], [[], {}], [[], {}, {}, {}], [5, {}, {}], [[], [], {}], [[], {}, []]]
+)
 def test_another_body_is_a_fault(body: Any) -> None:
     assert fault_of(message(body))
 
 
 def test_a_body_that_pickle_made_is_judged_alike() -> None:
-    read = message()
+    read: Any = message()
     read._decoded_cache = ((1, 2), {"a": 1}, {})  # what an app that accepts pickle gets: tuples
     assert fault_of(read) is None
 

@@ -23,6 +23,10 @@ _MOST_REASON_CHARS = 500
 _CONFIRMED = {"confirm_publish": True, "read_timeout": 5.0, "write_timeout": 5.0}
 
 
+def _prefetch_for_each_queue(connection: Any) -> bool:  # noqa: ARG001  # kombu's signature
+    return True
+
+
 class PorticoConsumer(Consumer):
     """Celery 5.7's consumer, hardened.
 
@@ -43,7 +47,7 @@ class PorticoConsumer(Consumer):
         connection = super().connect()
         if self._prefetch_for_each_queue:
             # What Celery asks to learn what its prefetch count may apply to.
-            connection.transport.qos_semantics_matches_spec = lambda _connection: True
+            connection.transport.qos_semantics_matches_spec = _prefetch_for_each_queue  # type: ignore[method-assign]
         topology.adopt_existing(connection, self.app.amqp.queues.consume_from.values())
         return connection
 

@@ -10,13 +10,15 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from portico_celery.exceptions import ConfigurationError, StoreError, StoreUnavailable
 
 # A caller learns within this time that the store does not answer.
 ANSWER_SECONDS = 2.0
+# A pooled connection that has not been used for this long is tried before it is used again.
+_IDLE_SECONDS = 1.0
 
 
 def make_engine(url: str) -> Engine:
@@ -25,11 +27,54 @@ def make_engine(url: str) -> Engine:
         parsed = make_url(url)
     except ArgumentError as error:
         raise ConfigurationError(f"portico_store_url is no database URL: {error}") from error
-    if parsed.get_backend_name() != "sqlite":
+    make = {"sqlite": _make_sqlite_engine, "postgresql": _make_postgresql_engine}.get(parsed.get_backend_name())
+    if make is None:
         raise ConfigurationError(
-            f"no job store for {parsed.get_backend_name()!r}: use sqlite:///path/to/jobs.db, or memory:// for trials"
+            f"no job store for {parsed.get_backend_name()!r}: use postgresql://, sqlite:///path/to/jobs.db, "
+            "or memory:// for trials"
         )
-    return _make_sqlite_engine(parsed)
+    try:
+        return make(parsed)
+    except (NoSuchModuleError, ModuleNotFoundError) as error:
+        raise ConfigurationError(
+            f"portico_store_url needs a driver that is not installed: {error} (for PostgreSQL: "
+            "pip install 'portico-celery[postgresql]')"
+        ) from error
+
+
+def _make_postgresql_engine(url: URL) -> Engine:
+    if url.drivername == "postgresql":
+        url = url.set(drivername="postgresql+psycopg")
+    milliseconds = int(ANSWER_SECONDS * 1_000)
+    # What the URL itself says comes last, and so wins.
+    options = f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds} {url.query.get('options', '')}"
+    engine = create_engine(
+        url,
+        pool_timeout=ANSWER_SECONDS,
+        connect_args={
+            "connect_timeout": int(ANSWER_SECONDS),
+            "options": options,
+            "tcp_user_timeout": milliseconds,
+        },
+    )
+    event.listen(engine, "checkin", _note_use)
+    event.listen(engine, "checkout", _try_after_idling)
+    return engine
+
+
+def _note_use(_connection: Any, record: Any) -> None:
+    record.info["used_at"] = time.monotonic()
+
+
+def _try_after_idling(connection: Any, record: Any, _proxy: object) -> None:
+    # A connection that the server dropped meanwhile is replaced, rather than failing the next job.
+    if time.monotonic() - record.info.get("used_at", time.monotonic()) < _IDLE_SECONDS:
+        return
+    try:
+        connection.execute("SELECT 1")
+        connection.rollback()
+    except Exception as error:
+        raise DisconnectionError from error
 
 
 def _make_sqlite_engine(url: URL) -> Engine:

@@ -20,6 +20,7 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
+    func,
     inspect,
     select,
 )
@@ -87,12 +88,17 @@ def _create_first_version(connection: Connection) -> None:
     METADATA.create_all(connection, tables=[JOBS, ATTEMPTS])
 
 
+# Any number, as long as no other application on the database locks the same.
+_MIGRATION_LOCK = 7_034_862_113
 # Each entry brings a database from the version before it to its own: entry 0 makes version 1.
 MIGRATIONS: list[Callable[[Connection], None]] = [_create_first_version]
 
 
 def migrate(connection: Connection) -> None:
     """Bring the database to the newest version, in the caller's transaction. Raises StoreSchemaTooNew."""
+    if connection.dialect.name == "postgresql":
+        # Of several processes that start at once, one migrates and the others wait; SQLite's are in line already.
+        connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
     version = 0
     if inspect(connection).has_table(SCHEMA.name):
         version = connection.scalar(select(SCHEMA.c.version)) or 0

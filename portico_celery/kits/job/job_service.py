@@ -17,6 +17,7 @@ from portico_celery.ports.job_reader import JobFilter, JobPage, JobReader, JobRe
 
 DEFAULT_QUEUE = "default"
 DEFAULT_MAX_PAYLOAD_BYTES = 256 * 1024
+MAX_PAGE_SIZE = 1_000
 
 
 class JobService(JobCreator, JobReader, JobAdmin):
@@ -75,6 +76,8 @@ class JobService(JobCreator, JobReader, JobAdmin):
         return [job for job, _created in await self._job_queue.enqueue_all(built)]
 
     def _numbered(self, index: int, arguments: Mapping[str, Any]) -> Job:
+        if not isinstance(arguments, Mapping):
+            raise ValidationError(f"job {index}: it must be a mapping of create_job's arguments, not {arguments!r:.60}")
         rest = dict(arguments)
         try:
             job_type, payload = rest.pop("job_type"), rest.pop("payload")
@@ -103,7 +106,9 @@ class JobService(JobCreator, JobReader, JobAdmin):
         return await self._job_queue.get_record(as_uuid(job_id, "job_id"))
 
     async def list_jobs(self, job_filter: JobFilter) -> JobPage:
-        """Return one page of jobs, the newest first."""
+        """Return one page of jobs, the newest first. Raises ValidationError for a limit out of bounds."""
+        if not 1 <= job_filter.limit <= MAX_PAGE_SIZE:
+            raise ValidationError(f"limit must be from 1 to {MAX_PAGE_SIZE}, not {job_filter.limit!r}")
         return await self._job_queue.list_jobs(job_filter)
 
     async def get_queue_stats(self, queue_name: str) -> QueueStats:
