@@ -10,8 +10,8 @@ import asyncio
 import os
 import threading
 from collections.abc import Awaitable, Coroutine, Generator
-from concurrent import futures
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -93,4 +93,5 @@ def _settled(pending: Any) -> None:
     if not isinstance(pending, Future):
         raise TypeError(f"a coroutine declared to need no event loop awaited {pending!r}")
     # The result, or the error, or a cancellation, is raised inside the coroutine when it is resumed.
-    futures.wait((pending,))
+    with suppress(CancelledError):
+        pending.exception()

@@ -80,10 +80,11 @@ class Lease:
 
 @dataclass(frozen=True, kw_only=True)
 class Knock:
-    """A job that a worker should be told of."""
+    """A job that a worker should be told of. ``again`` where one has been told before, and has not come."""
 
     job: Job
     envelope: Mapping[str, Any] | None = None
+    again: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +137,10 @@ class JobStore(ABC):
 
         The next is ``knock_seconds`` away, doubled by each knock so far, at most an hour.
         """
+
+    @abstractmethod
+    def count_pending(self, queue_name: str) -> int:
+        """Count the PENDING jobs of a queue. Each has been knocked for: as many messages should be under way."""
 
     @abstractmethod
     def cancel(self, job_id: UUID) -> bool:

@@ -433,6 +433,41 @@ class Finishing:
         ]
         assert jobs.job(stale.job.id).status is JobStatus.RUNNING
 
+    @pytest.mark.parametrize("later", AFTER_RUNNING)
+    @pytest.mark.parametrize("first", AFTER_RUNNING)
+    def test_of_two_ends_of_one_attempt_in_one_batch_the_first_counts(
+        self, jobs: StoreUnderTest, first: JobStatus, later: JobStatus
+    ) -> None:
+        claimed = jobs.take(a_job())
+        transition = transition_to(first, claimed.job)
+        finishes = [
+            Finish(job_id=claimed.job.id, attempt=1, transition=each)
+            for each in (transition, transition_to(later, claimed.job))
+        ]
+        job, nothing = jobs.store.finish(finishes)
+        record = jobs.store.get(claimed.job.id)
+        assert nothing is None
+        assert record is not None
+        assert record.job == job
+        assert record.job.status is first
+        assert [attempt.traceback for attempt in record.attempts] == [transition.traceback]
+
+    def test_the_reapers_refused_end_does_not_hinder_the_workers_own_of_the_same_batch(
+        self, jobs: StoreUnderTest
+    ) -> None:
+        claimed = jobs.take(a_job())
+        lost = lifecycle.decide(claimed.job, lifecycle.Lost(worker="worker-1", attempt=1))
+        nothing, job = jobs.store.finish(
+            [
+                Finish(job_id=claimed.job.id, attempt=1, transition=lost, expired_only=True),
+                Finish(job_id=claimed.job.id, attempt=1, transition=transition_to(JobStatus.COMPLETED, claimed.job)),
+            ]
+        )
+        assert nothing is None
+        assert job is not None
+        assert job == jobs.job(job.id)
+        assert job.status is JobStatus.COMPLETED
+
     def test_a_batch_that_can_not_be_stored_whole_finishes_no_job(self, jobs: StoreUnderTest) -> None:
         good, bad = jobs.take(a_job()), jobs.take(a_job())
         transition = transition_to(JobStatus.COMPLETED, good.job)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -23,6 +24,8 @@ from tests.postgresql import own_schema
 # Waits are checked at half and at once and a half, so that a slow machine can't blur them.
 KNOCK = 30.0
 LEASE = 30.0
+
+Place = Callable[[Any], AbstractContextManager[Callable[[], SqlJobStore | RedisJobStore]]]
 
 
 @dataclass
@@ -109,57 +112,53 @@ def _memory_store(_directory: Path) -> Iterator[StoreUnderTest]:
 
 
 @contextmanager
-def _sqlite_store(directory: Path) -> Iterator[StoreUnderTest]:
-    with _sql_store(f"sqlite:///{directory / 'jobs.db'}") as under_test:
-        yield under_test
-
-
-@contextmanager
-def _postgresql_store(server: str) -> Iterator[StoreUnderTest]:
-    with own_schema(server) as url, _sql_store(url) as under_test:
-        yield under_test
-
-
-@contextmanager
-def _sql_store(url: str) -> Iterator[StoreUnderTest]:
-    store = SqlJobStore(url)
-
+def _under_test(store: SqlJobStore | RedisJobStore) -> Iterator[StoreUnderTest]:
     def advance(seconds: float) -> None:
         store.clock_offset += seconds
 
-    try:
+    with closing(store):
         yield StoreUnderTest(store, advance, lambda: store.clock_offset)
-    finally:
-        store.close()
 
 
 @contextmanager
-def _redis_store(url: str) -> Iterator[StoreUnderTest]:
+def _sqlite(directory: Path) -> Iterator[Callable[[], SqlJobStore]]:
+    yield partial(SqlJobStore, f"sqlite:///{directory / 'jobs.db'}")
+
+
+@contextmanager
+def _postgresql(server: str) -> Iterator[Callable[[], SqlJobStore]]:
+    with own_schema(server) as url:
+        yield partial(SqlJobStore, url)
+
+
+@contextmanager
+def _redis(url: str) -> Iterator[Callable[[], RedisJobStore]]:
     prefix = f"portico-test-{uuid4().hex}"
-    store = RedisJobStore(url, prefix=prefix)
-
-    def advance(seconds: float) -> None:
-        store.clock_offset += seconds
-
     try:
-        yield StoreUnderTest(store, advance, lambda: store.clock_offset)
+        yield partial(RedisJobStore, url, prefix=prefix)
     finally:
-        store.close()
         with Redis.from_url(url) as client:
             client.delete("", *client.scan_iter(f"{{{prefix}}}*", count=1_000))
 
 
-# A further store is a further line here, and another below where processes share it. What opens it is told where: in
-# a directory of the test's own or, for a store in SERVERS, at the URL that the named fixture has found.
-STORES: dict[str, Callable[[Any], AbstractContextManager[StoreUnderTest]]] = {
-    "memory": _memory_store,
-    "sqlite": _sqlite_store,
-    "postgresql": _postgresql_store,
-    "redis": _redis_store,
+@contextmanager
+def _in_one_process(place: Place, where: Any) -> Iterator[StoreUnderTest]:
+    with place(where) as open_store, _under_test(open_store()) as under_test:
+        yield under_test
+
+
+# The stores that several processes share: each process opens its own by what the place gives, which can be pickled.
+# What makes the place is told where: in a directory of the test's own or, for a store in SERVERS, at the URL that the
+# named fixture has found. A further store is a further line here.
+SHARED_STORES: dict[str, Place] = {
+    "sqlite": _sqlite,
+    "postgresql": _postgresql,
+    "redis": _redis,
 }
 SERVERS = {"postgresql": "postgres_url", "redis": "redis_url"}
 
-# The stores that several processes share, by the URL at which each process opens its own.
-SHARED_STORES: dict[str, Callable[[Path], str]] = {
-    "sqlite": lambda directory: f"sqlite:///{directory / 'shared.db'}",
+# All stores.
+STORES: dict[str, Callable[[Any], AbstractContextManager[StoreUnderTest]]] = {
+    "memory": _memory_store,
+    **{name: partial(_in_one_process, place) for name, place in SHARED_STORES.items()},
 }

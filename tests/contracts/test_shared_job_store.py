@@ -5,8 +5,9 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import TypeVar
@@ -14,14 +15,14 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from portico_celery.adapters.job_store.sql_store import SqlJobStore
 from portico_celery.exceptions import StoreUnavailable
 from portico_celery.ports.job import Job, JobStatus
 from portico_celery.ports.job_reader import JobFilter
-from portico_celery.ports.job_store import Claim, Finish, Transition
-from tests.contracts.stores import SHARED_STORES
+from portico_celery.ports.job_store import Claim, Finish, JobStore, Transition
+from tests.contracts.stores import SERVERS, SHARED_STORES
 
 T = TypeVar("T")
+OpenStore = Callable[[], JobStore]
 
 PROCESSES = 3
 BATCH = 10
@@ -43,8 +44,10 @@ def processes() -> Iterator[ProcessPoolExecutor]:
 
 
 @pytest.fixture(params=SHARED_STORES)
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return SHARED_STORES[request.param](tmp_path)
+def open_store(request: pytest.FixtureRequest) -> Iterator[OpenStore]:
+    where = request.getfixturevalue(SERVERS.get(request.param, "tmp_path"))
+    with SHARED_STORES[request.param](where) as open_it:
+        yield open_it
 
 
 def in_each(pool: ProcessPoolExecutor, work: Callable[..., T], *arguments: object) -> list[T]:
@@ -77,47 +80,47 @@ class Share:
     completed: list[UUID]
 
 
-def _create_and_claim(number: int, url: str, ids: Sequence[UUID]) -> Share:
+def _create_and_claim(number: int, open_store: OpenStore, ids: Sequence[UUID]) -> Share:
     share = Share([], [], [])
     first = number * len(ids) // PROCESSES
     order = [*ids[first:], *ids[:first]]
-    with closing(SqlJobStore(url)) as store:
+    with closing(open_store()) as store:
         for start in range(0, len(order), BATCH):
             jobs = [
                 Job(id=job_id, queue_name="default", job_type="email.send", payload={"creator": number})
                 for job_id in order[start : start + BATCH]
             ]
-            answers = _persistently(lambda jobs=jobs: store.insert(jobs, knock_seconds=30))
+            answers = _persistently(partial(store.insert, jobs, knock_seconds=30))
             share.created += [job.id for job, created in answers if created]
             claims = [Claim(job_id=job.id, worker=str(number), lease_seconds=600) for job in jobs]
-            taken = [claimed for claimed in _persistently(lambda claims=claims: store.claim(claims)) if claimed]
+            taken = [claimed for claimed in _persistently(partial(store.claim, claims)) if claimed]
             share.claimed += [claimed.job.id for claimed in taken]
             finishes = [
                 Finish(job_id=claimed.job.id, attempt=claimed.attempt, transition=COMPLETED) for claimed in taken
             ]
-            ended = _persistently(lambda finishes=finishes: store.finish(finishes))
+            ended = _persistently(partial(store.finish, finishes))
             share.completed += [job.id for job in ended if job]
     return share
 
 
-def _claim_from_the_far_end(number: int, url: str, ids: Sequence[UUID]) -> list[UUID]:
+def _claim_from_the_far_end(number: int, open_store: OpenStore, ids: Sequence[UUID]) -> list[UUID]:
     order = ids if number % 2 else ids[::-1]
-    with closing(SqlJobStore(url)) as store:
+    with closing(open_store()) as store:
         won = []
         for job_id in order:
             claim = Claim(job_id=job_id, worker=str(number), lease_seconds=600)
-            [claimed] = _persistently(lambda claim=claim: store.claim([claim]))
+            [claimed] = _persistently(partial(store.claim, [claim]))
             if claimed:
                 won.append(claimed.job.id)
         return won
 
 
-def _open_new_stores(number: int, urls: Sequence[str]) -> list[UUID | str]:
+def _open_new_stores(_number: int, stores: Sequence[OpenStore]) -> list[UUID | str]:
     ids: list[UUID | str] = []
-    for url in urls:
+    for open_store in stores:
         job = Job(id=uuid4(), queue_name="default", job_type="email.send", payload={})
         _together.wait(timeout=30)
-        with closing(SqlJobStore(url)) as store:
+        with closing(open_store()) as store:
             try:
                 store.insert([job], knock_seconds=30)
             except StoreUnavailable as error:
@@ -127,12 +130,14 @@ def _open_new_stores(number: int, urls: Sequence[str]) -> list[UUID | str]:
     return ids
 
 
-def test_each_job_is_created_claimed_and_completed_by_one_process(processes: ProcessPoolExecutor, url: str) -> None:
+def test_each_job_is_created_claimed_and_completed_by_one_process(
+    processes: ProcessPoolExecutor, open_store: OpenStore
+) -> None:
     ids = [uuid4() for _ in range(300)]
-    shares = in_each(processes, _create_and_claim, url, ids)
+    shares = in_each(processes, _create_and_claim, open_store, ids)
     for done in ("created", "claimed", "completed"):
         assert sorted(job_id for share in shares for job_id in getattr(share, done)) == sorted(ids), done
-    with closing(SqlJobStore(url)) as store:
+    with closing(open_store()) as store:
         jobs = store.list_jobs(JobFilter(limit=1_000)).jobs
         assert {job.id for job in jobs} == set(ids)
         assert {job.status for job in jobs} == {JobStatus.COMPLETED}
@@ -147,24 +152,29 @@ def test_each_job_is_created_claimed_and_completed_by_one_process(processes: Pro
                 assert [attempt.worker for attempt in record.attempts] == [str(number)]
 
 
-def test_of_processes_that_race_for_single_jobs_one_wins_each(processes: ProcessPoolExecutor, url: str) -> None:
+def test_of_processes_that_race_for_single_jobs_one_wins_each(
+    processes: ProcessPoolExecutor, open_store: OpenStore
+) -> None:
     jobs = [Job(id=uuid4(), queue_name="default", job_type="email.send", payload={}) for _ in range(150)]
-    with closing(SqlJobStore(url)) as store:
+    with closing(open_store()) as store:
         store.insert(jobs, knock_seconds=30)
-        won = in_each(processes, _claim_from_the_far_end, url, [job.id for job in jobs])
+        won = in_each(processes, _claim_from_the_far_end, open_store, [job.id for job in jobs])
         assert sorted(job_id for ids in won for job_id in ids) == sorted(job.id for job in jobs)
         assert store.stats("default").running_count == len(jobs)
 
 
+@pytest.mark.parametrize(("name", "stores"), [("sqlite", 60), ("postgresql", 5), ("redis", 5)])
 def test_processes_may_make_a_new_store_at_the_same_moment(
-    processes: ProcessPoolExecutor, request: pytest.FixtureRequest, tmp_path: Path
+    processes: ProcessPoolExecutor, request: pytest.FixtureRequest, tmp_path: Path, name: str, stores: int
 ) -> None:
-    urls = []
-    for number in range(60):
-        directory = tmp_path / str(number)
-        directory.mkdir()
-        urls += [at(directory) for at in SHARED_STORES.values()]
-    made = in_each(processes, _open_new_stores, urls)
-    for place, url in enumerate(urls):
-        with closing(SqlJobStore(url)) as store:
-            assert {job.id for job in store.list_jobs(JobFilter()).jobs} == {ids[place] for ids in made}
+    with ExitStack() as stack:
+        places: list[OpenStore] = []
+        for number in range(stores):
+            directory = tmp_path / str(number)
+            directory.mkdir()
+            where = request.getfixturevalue(SERVERS[name]) if name in SERVERS else directory
+            places.append(stack.enter_context(SHARED_STORES[name](where)))
+        made = in_each(processes, _open_new_stores, places)
+        for number, open_store in enumerate(places):
+            with closing(open_store()) as store:
+                assert {job.id for job in store.list_jobs(JobFilter()).jobs} == {ids[number] for ids in made}

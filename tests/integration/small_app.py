@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
-from tests.integration.worker_process import START_SECONDS, Worker
+from tests.integration.worker_process import START_SECONDS, STOP_SECONDS, Worker
+from tests.waiting import eventually
 
 _ROOT = Path(__file__).resolve().parents[2]
 _NOT_INHERITED = ("CELERY_", "PORTICO_")
@@ -33,8 +35,11 @@ def ready(workers: Iterable[Worker]) -> Iterator[None]:
         for worker in started:
             stack.callback(worker.kill)
         for worker in started:
-            stack.enter_context(worker)
+            worker.wait_until_ready()
         yield
+        for worker in started:
+            os.kill(worker.pid, signal.SIGTERM)
+        eventually(lambda: not any(worker.running for worker in started), STOP_SECONDS, "workers that have ended")
 
 
 class SmallApp:

@@ -35,7 +35,7 @@ OF_INPUT = [
 ]
 
 
-def all_subclasses(parent: type) -> Iterator[type]:
+def all_subclasses(parent: type[SQLAlchemyError]) -> Iterator[type[SQLAlchemyError]]:
     for child in parent.__subclasses__():
         yield child
         yield from all_subclasses(child)
@@ -218,10 +218,14 @@ class TestOutages:
 
 def an_error(theirs: type[SQLAlchemyError]) -> SQLAlchemyError:
     """Make an error of the class; some want more arguments than others."""
+    cause = sqlite3.OperationalError("disk I/O error")
     orders: list[tuple[Any, ...]] = [
-        ("message", {}, sqlite3.OperationalError("disk I/O error")),
+        ("message", {}, cause),
+        ("message", "SELECT 1", {}, cause),
         ("message",),
+        ("message", "one"),
         ("message", "one", "other"),
+        ("message", "one", "other", "third"),
         ("message", [], []),
     ]
     for arguments in orders if issubclass(theirs, sqlalchemy.exc.StatementError) else reversed(orders):

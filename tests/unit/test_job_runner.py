@@ -98,9 +98,7 @@ def runner_for(*handlers: Handler, time_limit: float | None = None, **options: A
     return JobRunner(registry, **{"retry_policy": STEADY, "chance": lambda: 0.0, **options})
 
 
-def run(
-    handler: Handler, claimed: ClaimedJob = CLAIMED, records: Records | None = None, **options: Any
-) -> RunReport:
+def run(handler: Handler, claimed: ClaimedJob = CLAIMED, records: Records | None = None, **options: Any) -> RunReport:
     records = Records() if records is None else records
     report = asyncio.run(runner_for(handler, **options).run(claimed, records))
     assert records.transitions == [report.transition]

@@ -79,9 +79,7 @@ class TestCreating:
         assert (job.status, job.scheduled_at) == (JobStatus.SCHEDULED, datetime(2130, 1, 2, tzinfo=UTC))
         assert (job.id, job.max_retries, job.created_by, job.metadata) == (IDS[0], 0, creator, {"m": 1})
 
-    def test_a_job_whose_id_exists_is_returned_as_it_is_stored(
-        self, service: JobService, queue: QueueInMemory
-    ) -> None:
+    def test_a_job_whose_id_exists_is_returned_as_it_is_stored(self, service: JobService, queue: QueueInMemory) -> None:
         first = done(service.create_job(MAIL, {"n": 1}, job_id=IDS[0]))
         assert done(service.create_job(MAIL, {"n": 2}, job_id=IDS[0])) == first
         assert queue.jobs == [first]
@@ -181,9 +179,7 @@ class TestCreatingMany:
         assert queue.batches == 1
         assert {job.id for job in queue.jobs} == set(IDS)
 
-    def test_those_that_exist_are_returned_as_they_are_stored(
-        self, service: JobService, queue: QueueInMemory
-    ) -> None:
+    def test_those_that_exist_are_returned_as_they_are_stored(self, service: JobService, queue: QueueInMemory) -> None:
         first = done(service.create_job(MAIL, {"n": 1}, job_id=IDS[0]))
         items = [{"job_type": MAIL, "payload": {"n": 2}, "job_id": job_id} for job_id in IDS[:2]]
         jobs = done(service.create_jobs(items))

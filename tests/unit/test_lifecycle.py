@@ -30,7 +30,9 @@ REQUEUABLE = [JobStatus.FAILED, JobStatus.DEAD_LETTER]
 
 
 def in_state(status: JobStatus) -> Job:
-    return replace(RUNNING, status=status, retry_count=2, error_message="before", scheduled_at=EARLIER, failed_at=EARLIER)
+    return replace(
+        RUNNING, status=status, retry_count=2, error_message="before", scheduled_at=EARLIER, failed_at=EARLIER
+    )
 
 
 class TestEntering:
@@ -158,7 +160,10 @@ class TestDeciding:
 
     def test_messages_and_tracebacks_are_bounded(self) -> None:
         long = "x" * 100_000
-        for outcome in (Failed(error=ValueError(long), traceback=long + "end"), Failed(error_message=long, traceback=long + "end")):
+        for outcome in (
+            Failed(error=ValueError(long), traceback=long + "end"),
+            Failed(error_message=long, traceback=long + "end"),
+        ):
             transition = lifecycle.decide(RUNNING, outcome)
             assert transition.error_message is not None
             assert transition.traceback is not None

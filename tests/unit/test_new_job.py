@@ -138,7 +138,9 @@ class TestNumbers:
     def test_any_priority_that_databases_hold_is_taken(self, priority: int) -> None:
         assert made(priority=priority).priority == priority
 
-    @pytest.mark.parametrize("priority", [2**31, -(2**31) - 1, pytest.param(10**5000, id="huge"), 1.0, "1", True, None, math.nan])
+    @pytest.mark.parametrize(
+        "priority", [2**31, -(2**31) - 1, pytest.param(10**5000, id="huge"), 1.0, "1", True, None, math.nan]
+    )
     def test_any_other_priority_is_refused(self, priority: object) -> None:
         with pytest.raises(ValidationError, match="priority must be an integer"):
             made(priority=priority)

@@ -78,9 +78,7 @@ class TestMigrating:
         assert query(file, "SELECT version FROM portico_schema") == [(len(sql_schema.MIGRATIONS),)]
         assert query(file, "SELECT count(*) FROM portico_jobs") == [(1,)]
 
-    def test_a_database_migrates_once(
-        self, open_store: Callable[[], SqlJobStore], migrations: list[Migration]
-    ) -> None:
+    def test_a_database_migrates_once(self, open_store: Callable[[], SqlJobStore], migrations: list[Migration]) -> None:
         called: list[str] = []
         migrations.append(lambda _connection: called.append("again"))
         for _ in range(2):
@@ -96,7 +94,9 @@ class TestMigrating:
         job = an_insert(open_store())
         old = len(migrations)
         migrations.append(add_column)
-        migrations.append(lambda connection: connection.execute(text("UPDATE portico_jobs SET colour = 'blue'")) and None)
+        migrations.append(
+            lambda connection: connection.execute(text("UPDATE portico_jobs SET colour = 'blue'")) and None
+        )
         store = open_store()
         record = store.get(job.id)
         assert record is not None

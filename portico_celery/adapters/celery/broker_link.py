@@ -105,6 +105,10 @@ class BrokerLink:
             message_id=str(message.job_id),
         )
 
+    def depth(self, queue_name: str) -> int:
+        """Return how many messages wait in a queue; those that a worker holds already are not among them."""
+        return topology.depth(self._connection, queue_name)
+
     def _opened(self) -> Producer:
         if self._producer is None:
             raise RuntimeError("open() comes first")

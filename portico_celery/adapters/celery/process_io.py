@@ -62,6 +62,11 @@ class ProcessIO:
         """Have a worker told of a job, in the background."""
         self.publisher.publish(knock_message(knock, redact=self.settings.redact))
 
+    def knock_if_lost(self, queue_name: str, knocks: Sequence[Knock], *, pending: int) -> None:
+        """Tell a worker again of jobs of a queue, as far as their messages are no longer there to tell it."""
+        messages = [knock_message(knock, redact=self.settings.redact) for knock in knocks]
+        self.publisher.publish_missing(queue_name, messages, expected=pending)
+
     def hold(self) -> None:
         """Leave the store alone until ``go_on``, and have nothing of it open that a forked child would inherit."""
         self.writes.hold()

@@ -11,7 +11,9 @@ import selectors
 import socket
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 from celery import Celery
@@ -28,6 +30,15 @@ _RECONNECT_SECONDS = 1.0
 _IDLE_SECONDS = 5.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Doubtful:
+    """Messages of a queue that were sent before, and may have been lost."""
+
+    queue_name: str
+    messages: tuple[KnockMessage, ...]
+    expected: int
+
+
 class KnockPublisher:
     """Hands knocks to one publishing thread, which is started by the first of them."""
 
@@ -37,7 +48,7 @@ class KnockPublisher:
         # By job, so that a job that is knocked for again meanwhile waits only once.
         self._waiting: OrderedDict[UUID, KnockMessage] = OrderedDict()
         self._in_hand: list[KnockMessage] = []
-        self._link: BrokerLink | None = None
+        self._doubtful: deque[_Doubtful] = deque()
         self._thread: threading.Thread | None = None
         self._stopping = False
         self._reachable = True
@@ -51,10 +62,22 @@ class KnockPublisher:
             if self._stopping or len(self._waiting) >= MOST_WAITING:
                 return
             self._waiting[message.job_id] = message
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="portico-publisher", daemon=True)
-                self._thread.start()
+            self._ensure_started()
         self._wake()
+
+    def publish_missing(self, queue_name: str, messages: Sequence[KnockMessage], *, expected: int) -> None:
+        """Have messages sent again, as far as fewer than ``expected`` are still in the queue. Never blocks."""
+        with self._lock:
+            if self._stopping:
+                return
+            self._doubtful.append(_Doubtful(queue_name=queue_name, messages=tuple(messages), expected=expected))
+            self._ensure_started()
+        self._wake()
+
+    def _ensure_started(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="portico-publisher", daemon=True)
+            self._thread.start()
 
     @property
     def behind(self) -> bool:
@@ -82,7 +105,7 @@ class KnockPublisher:
         self._woken.close()
 
     def _is_empty(self) -> bool:
-        return not self._waiting and not self._in_hand
+        return not self._waiting and not self._in_hand and not self._doubtful
 
     def _wake(self) -> None:
         # Where the pipe is full, so many wake-ups are under way that one more says nothing new.
@@ -109,11 +132,24 @@ class KnockPublisher:
             if link.socket is not None:
                 selector.register(link.socket, selectors.EVENT_READ)
             while not self._stopping:
+                self._resolve_doubts(link)
                 self._send_what_waits(link)
                 self._take_in(link)
-                if not (self._waiting and link.room):
+                if not self._doubtful and not (self._waiting and link.room):
                     selector.select(1.0 if link.unconfirmed else _IDLE_SECONDS)
                     self._clear_wake_ups()
+
+    def _resolve_doubts(self, link: BrokerLink) -> None:
+        while self._doubtful:
+            doubtful = self._doubtful[0]
+            there = link.depth(doubtful.queue_name)
+            with self._lock:
+                on_their_way = [*self._waiting.values(), *link.unconfirmed]
+                there += sum(message.queue_name == doubtful.queue_name for message in on_their_way)
+                missing = max(0, doubtful.expected - there)
+                for message in doubtful.messages[:missing]:
+                    self._waiting.setdefault(message.job_id, message)
+                self._doubtful.popleft()
 
     def _send_what_waits(self, link: BrokerLink) -> None:
         for _ in range(link.room):

@@ -6,12 +6,13 @@ Every worker sweeps. Each step is compare-and-set in the store, so that there is
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from portico_celery.adapters.celery.process_io import ProcessIO
 from portico_celery.exceptions import StoreUnavailable
 from portico_celery.lifecycle import Lost, RetryPolicy, decide
-from portico_celery.ports.job_store import ClaimedJob, Finish, JobStore
+from portico_celery.ports.job import JobStatus
+from portico_celery.ports.job_store import ClaimedJob, Finish, JobStore, Knock
 from portico_celery.utils.logging import get_logger
 
 logger = get_logger(__name__)
@@ -51,8 +52,7 @@ class Sweep:
             return longest
         try:
             due = store.take_due(limit=_MOST_AT_ONCE, knock_seconds=self._io.settings.knock_seconds)
-            for knock in due.knocks:
-                self._io.knock(knock)
+            self._knock(store, due.knocks)
             reaped = [self._reap(store, expired) for expired in due.expired]
         except StoreUnavailable as error:
             logger.warning("sweep_failed", error=str(error))
@@ -60,6 +60,17 @@ class Sweep:
         if any(reaped):
             return _SHORTEST_SLEEP
         return longest if due.next_due_in is None else min(longest, max(_SHORTEST_SLEEP, due.next_due_in))
+
+    def _knock(self, store: JobStore, knocks: Sequence[Knock]) -> None:
+        doubtful: dict[str, list[Knock]] = {}
+        for knock in knocks:
+            if knock.again and knock.job.status is JobStatus.PENDING:
+                doubtful.setdefault(knock.job.queue_name, []).append(knock)
+            else:
+                self._io.knock(knock)
+        # A long backlog is not knocked for again and again: its messages still wait in the queue.
+        for queue_name, again in doubtful.items():
+            self._io.knock_if_lost(queue_name, again, pending=store.count_pending(queue_name))
 
     def _reap(self, store: JobStore, expired: ClaimedJob) -> bool:
         delay = self._retry_policy.delay(expired.job.retry_count, self._chance())

@@ -83,6 +83,16 @@ def exists(connection: Connection, name: str) -> bool:
     return True
 
 
+def depth(connection: Connection, name: str) -> int:
+    """Return how many messages wait in the queue; 0 where there is no such queue."""
+    try:
+        with _scratch_channel(connection) as channel:
+            declared: Any = Queue(name, channel=channel).queue_declare(passive=True)
+            return int(declared.message_count)
+    except connection.channel_errors:
+        return 0
+
+
 def is_amqp(connection: Connection) -> bool:
     """Whether the broker is one that declares queues with arguments and refuses other ones."""
     return bool(connection.transport.driver_type == "amqp")

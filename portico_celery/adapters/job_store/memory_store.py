@@ -190,9 +190,19 @@ class MemoryJobStore(JobStore):
             ahead = [(due_at - now).total_seconds() for due_at in due_times if due_at > now]
             busy = limit in (len(expired), len(knocked))
             return DueWork(
-                knocks=tuple(Knock(job=_copied(row.job), envelope=_json_copy(row.envelope)) for row in knocked),
+                knocks=tuple(
+                    Knock(job=_copied(row.job), envelope=_json_copy(row.envelope), again=row.knocks > 1)
+                    for row in knocked
+                ),
                 expired=tuple(_claimed(row) for row in expired),
                 next_due_in=0.0 if busy else min(ahead, default=None),
+            )
+
+    def count_pending(self, queue_name: str) -> int:
+        """Count the PENDING jobs of a queue."""
+        with self._lock:
+            return sum(
+                row.job.queue_name == queue_name and row.job.status is JobStatus.PENDING for row in self._rows.values()
             )
 
     def cancel(self, job_id: UUID) -> bool:

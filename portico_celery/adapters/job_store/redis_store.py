@@ -140,10 +140,16 @@ class RedisJobStore(JobStore):
         knocked, expired, next_due_in = self._run("take_due", request)
         rows = [row_of(row) for row in knocked]
         return DueWork(
-            knocks=tuple(Knock(job=job_of(row), envelope=envelope_of(row)) for row in rows),
+            knocks=tuple(
+                Knock(job=job_of(row), envelope=envelope_of(row), again=int(row["knocks"]) > 1) for row in rows
+            ),
             expired=tuple(claimed_of(row_of(row)) for row in expired),
             next_due_in=None if next_due_in is None else next_due_in / 1_000_000,
         )
+
+    def count_pending(self, queue_name: str) -> int:
+        """Count the PENDING jobs of a queue."""
+        return int(self._hash(f"counts:{queue_name}").get(JobStatus.PENDING.value, 0))
 
     def cancel(self, job_id: UUID) -> bool:
         """Cancel a job that has not started or waits for a retry."""

@@ -51,6 +51,7 @@ def _make_postgresql_engine(url: URL) -> Engine:
     engine = create_engine(
         url,
         pool_timeout=ANSWER_SECONDS,
+        hide_parameters=True,  # they are the payloads, and errors are logged
         connect_args={
             "connect_timeout": int(ANSWER_SECONDS),
             "options": options,
@@ -87,6 +88,7 @@ def _make_sqlite_engine(url: URL) -> Engine:
             url,
             connect_args={"timeout": ANSWER_SECONDS},
             pool_timeout=ANSWER_SECONDS,
+            hide_parameters=True,  # they are the payloads, and errors are logged
             # SQLite takes ten times as long over one statement of a thousand rows as over ten of a hundred.
             insertmanyvalues_page_size=100,
         )

@@ -80,6 +80,13 @@ def _position(cursor: str) -> tuple[int, UUID]:
     return position
 
 
+def count_pending(connection: Connection, queue_name: str) -> int:
+    """Count the PENDING jobs of a queue."""
+    pending = JOBS.c.status == JobStatus.PENDING.value
+    counted = select(func.count()).where(JOBS.c.queue_name == queue_name, pending)
+    return connection.scalar(counted) or 0
+
+
 def stats(connection: Connection, queue_name: str) -> QueueStats:
     """Count the jobs of a queue by state."""
     counted = select(JOBS.c.status, func.count()).where(JOBS.c.queue_name == queue_name).group_by(JOBS.c.status)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -127,19 +128,27 @@ class SqlJobStore(JobStore):
 
     def finish(self, finishes: Sequence[Finish]) -> list[Job | None]:
         """End attempts, all in one statement; those that ended badly are added to the history with another."""
+        well = all(finish.transition.status is JobStatus.COMPLETED for finish in finishes)
+        found: list[Job | None] = [None] * len(finishes)
+        with self._single_statement() if well else self._transaction() as connection:
+            for places in _rounds([(finish.job_id, finish.attempt) for finish in finishes]):
+                ended = self._end(connection, [finishes[place] for place in places])
+                for place, job in zip(places, ended, strict=True):
+                    found[place] = job
+        return found
+
+    def _end(self, connection: Connection, finishes: Sequence[Finish]) -> list[Job | None]:
         now = self._now()
         statement, rows = sql.finish(self._finishes, now), self._batch([sql.finish_row(finish) for finish in finishes])
-        well = all(finish.transition.status is JobStatus.COMPLETED for finish in finishes)
-        with self._single_statement() if well else self._transaction() as connection:
-            ended = {(row.id, row.attempt): row for row in connection.execute(statement, rows).all()}
-            history = [
-                _history_row(ended[finish.job_id, finish.attempt], finish.transition)
-                for finish in finishes
-                if (finish.job_id, finish.attempt) in ended and finish.transition.status is not JobStatus.COMPLETED
-            ]
-            if history:
-                connection.execute(ATTEMPTS.insert().values(ended_at=now), history)
-        found = [ended.pop((finish.job_id, finish.attempt), None) for finish in finishes]
+        ended = {(row.id, row.attempt): row for row in connection.execute(statement, rows).all()}
+        found = [ended.get((finish.job_id, finish.attempt)) for finish in finishes]
+        history = [
+            _history_row(row, finish.transition)
+            for row, finish in zip(found, finishes, strict=True)
+            if row is not None and finish.transition.status is not JobStatus.COMPLETED
+        ]
+        if history:
+            connection.execute(ATTEMPTS.insert().values(ended_at=now), history)
         return [None if row is None else job_of(row) for row in found]
 
     def settle_loss(self, lease: Lease) -> None:
@@ -167,7 +176,9 @@ class SqlJobStore(JobStore):
             knocked = connection.execute(sql.knock(now, limit, knock_seconds)).all()
             busy = len(expired) == limit or len(knocked) == limit
             return DueWork(
-                knocks=tuple(Knock(job=job_of(row), envelope=envelope_of(row)) for row in knocked),
+                knocks=tuple(
+                    Knock(job=job_of(row), envelope=envelope_of(row), again=row.knocks > 1) for row in knocked
+                ),
                 expired=tuple(claimed_of(row) for row in expired),
                 next_due_in=0.0 if busy else self._next_due_in(connection, after=now),
             )
@@ -178,6 +189,11 @@ class SqlJobStore(JobStore):
             wait = wait.where(JOBS.c.due_at > after)
         microseconds = connection.scalar(wait)
         return None if microseconds is None else max(0.0, microseconds / 1_000_000)
+
+    def count_pending(self, queue_name: str) -> int:
+        """Count the PENDING jobs of a queue."""
+        with self._single_statement() as connection:
+            return sql_reads.count_pending(connection, queue_name)
 
     def cancel(self, job_id: UUID) -> bool:
         """Cancel a job that has not started or waits for a retry."""
@@ -220,6 +236,18 @@ class SqlJobStore(JobStore):
         """Count the jobs of a queue by state."""
         with self._single_statement() as connection:
             return sql_reads.stats(connection, queue_name)
+
+
+def _rounds(keys: Sequence[tuple[UUID, int]]) -> list[list[int]]:
+    # Ends of one attempt are tried one after the other: the first may be the reaper's, and be refused.
+    rounds: list[list[int]] = []
+    seen: Counter[tuple[UUID, int]] = Counter()
+    for place, key in enumerate(keys):
+        if seen[key] == len(rounds):
+            rounds.append([])
+        rounds[seen[key]].append(place)
+        seen[key] += 1
+    return rounds
 
 
 def _stored(connection: Connection, job_ids: Sequence[UUID]) -> dict[UUID, Job]:

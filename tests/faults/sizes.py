@@ -1,0 +1,30 @@
+"""How large the tests are, and where their chances come from."""
+
+from __future__ import annotations
+
+import os
+import random
+from typing import TypeVar
+
+T = TypeVar("T")
+
+FULL = os.environ.get("PORTICO_FAULTS", "").lower() == "full"
+#: A run is repeated by naming its seed.
+SEED = int(os.environ.get("PORTICO_FAULTS_SEED") or random.SystemRandom().randrange(1_000_000))
+#: For pytest-timeout: what hangs shows its stacks.
+TIMEOUT = 900 if FULL else 120
+
+LEASE = 3.0
+SWEEP = 0.5
+KNOCK = 2.0
+TIMERS = {"lease_seconds": LEASE, "sweep_seconds": SWEEP, "knock_seconds": KNOCK, "retry_base_delay": 0.1}
+
+
+def size(fast: T, full: T) -> T:
+    """Return what counts for this run."""
+    return full if FULL else fast
+
+
+def chances(name: str) -> random.Random:
+    """Return the chances of one test, which are the same in each run with the same seed."""
+    return random.Random(f"{SEED}/{name}")  # noqa: S311  # a test that can be repeated, not a secret

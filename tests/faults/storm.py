@@ -1,0 +1,42 @@
+"""The kill storm: jobs are created all the while, and whole workers killed and started again."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from tests.faults.sizes import size
+from tests.faults.system import System
+from tests.waiting import eventually
+
+KILLS = size(5, 30)
+KILL_EVERY = 2.0
+JOBS_PER_SECOND = size(60, 150)
+JOB_SECONDS = 0.01
+CONCURRENCY = 2
+#: How many runs can have been under way when a worker was killed.
+BOUND = KILLS * CONCURRENCY
+DRAIN_SECONDS = size(40.0, 240.0)
+
+
+def storm(system: System, chances: random.Random, options: Mapping[str, Any]) -> None:
+    """Run two workers through the storm, then let them finish; ``options`` are those of the jobs."""
+    pair = [system.workers.start(concurrency=CONCURRENCY, ready=False) for _ in range(2)]
+    for worker in pair:
+        worker.wait_until_ready()
+    for kill in range(KILLS):
+        until = time.monotonic() + KILL_EVERY * chances.uniform(0.6, 1.4)
+        _create_until(system, until, options)
+        system.workers.kill(pair[kill % 2])
+        pair[kill % 2] = system.workers.start(concurrency=CONCURRENCY, ready=False)
+    system.wait_until_all_ended(DRAIN_SECONDS)
+
+
+def _create_until(system: System, until: float, options: Mapping[str, Any]) -> None:
+    pause = 0.1
+    batch = [{"payload": {"seconds": JOB_SECONDS}, **options}] * int(JOBS_PER_SECOND * pause)
+    while (began := time.monotonic()) < until:
+        system.create_all(batch)
+        eventually(lambda began=began: time.monotonic() >= began + pause)  # type: ignore[misc]

@@ -1,0 +1,54 @@
+"""F01: whole workers are killed, again and again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.faults.conftest import Report
+from tests.faults.sizes import TIMEOUT, chances
+from tests.faults.storm import BOUND, storm
+from tests.faults.system import System, a_system
+from tests.faults.verdict import judge, recovery_p99, stale_ends
+from tests.services import PrivateRedis
+
+pytestmark = pytest.mark.timeout(TIMEOUT)
+
+
+def weather(system: System, report: Report, store: str) -> None:
+    storm(system, chances(f"F01 {store}"), {"max_retries": 20})
+    verdict = judge(system)
+    report(
+        "F01",
+        store=store,
+        attempts=verdict.acked,
+        acked=verdict.acked,
+        ok=verdict.ok,
+        lost=verdict.lost,
+        unexpected=verdict.unexpected,
+        dup_exec=verdict.dup_exec,
+        bound=BOUND,
+        stale_writes_refused=stale_ends(system.ledger),
+        p99_recover=f"{recovery_p99(system):.1f}s",
+    )
+    assert verdict.lost == 0
+    assert verdict.unexpected == 0
+    assert verdict.ok == verdict.acked
+    assert verdict.disorder == 0
+    assert verdict.dup_exec <= BOUND
+
+
+def test_no_job_is_lost_on_postgresql_while_workers_are_killed(
+    broker_url: str, postgres_store: str, tmp_path: Path, report: Report
+) -> None:
+    with a_system(broker_url, postgres_store, tmp_path) as system:
+        weather(system, report, "postgresql")
+
+
+def test_no_job_is_lost_on_redis_while_workers_are_killed(
+    broker_url: str, private_redis: Callable[..., PrivateRedis], tmp_path: Path, report: Report
+) -> None:
+    with a_system(broker_url, private_redis().url, tmp_path) as system:
+        weather(system, report, "redis")
