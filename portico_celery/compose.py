@@ -170,8 +170,8 @@ class PorticoCelery:
         if url == "memory://":
             return self._memory_store
         if url.partition("://")[0] in ("redis", "rediss"):
-            return _redis_store(url)
-        return SqlJobStore(url)
+            return _redis_store(url, self.settings.result_ttl)
+        return SqlJobStore(url, result_ttl=self.settings.result_ttl)
 
     def _make_sweep(self) -> Sweep:
         return Sweep(self._io.get(), self._retry_policy)
@@ -180,9 +180,9 @@ class PorticoCelery:
         self.close()
 
 
-def _redis_store(url: str) -> JobStore:
+def _redis_store(url: str, result_ttl: float) -> JobStore:
     try:
         from portico_celery.adapters.job_store.redis_store import RedisJobStore
     except ModuleNotFoundError as error:
         raise ConfigurationError("a job store in Redis needs redis-py: pip install 'portico-celery[redis]'") from error
-    return RedisJobStore(url)
+    return RedisJobStore(url, result_ttl=result_ttl)

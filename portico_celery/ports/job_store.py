@@ -96,6 +96,10 @@ class DueWork:
     next_due_in: float | None
 
 
+#: For how many seconds a job is kept once it has ended, unless the store is told otherwise.
+DEFAULT_RESULT_TTL = 7 * 24 * 3600.0
+
+
 class JobStore(ABC):
     """Keeps jobs. Every method may raise StoreUnavailable (try again) or another StoreError."""
 
@@ -133,7 +137,7 @@ class JobStore(ABC):
 
     @abstractmethod
     def take_due(self, *, limit: int, knock_seconds: float) -> DueWork:
-        """Find what is due, and move the due time of the rows to knock for.
+        """Find what is due, move the due time of the rows to knock for, and delete what ended long enough ago.
 
         The next is ``knock_seconds`` away, doubled by each knock so far, at most an hour.
         """

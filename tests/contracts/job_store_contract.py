@@ -280,7 +280,8 @@ class Claiming:
         assert found == [other.id, None, None, free.id]
 
     def test_an_unknown_job_is_adopted_as_taken(self, jobs: StoreUnderTest) -> None:
-        job, envelope = a_job(), {"root_id": "5f2c", "chord": None, "embed": {"callbacks": []}}
+        job = a_job()
+        envelope: dict[str, Any] = {"root_id": "5f2c", "chord": None, "embed": {"callbacks": []}}
         [claimed] = jobs.store.claim(
             [Claim(job_id=job.id, worker="worker-1", lease_seconds=LEASE, adopt=job, envelope=envelope)]
         )
@@ -433,8 +434,9 @@ class Finishing:
         ]
         assert jobs.job(stale.job.id).status is JobStatus.RUNNING
 
-    @pytest.mark.parametrize("later", AFTER_RUNNING)
-    @pytest.mark.parametrize("first", AFTER_RUNNING)
+    @pytest.mark.parametrize(
+        ("first", "later"), [(status, status) for status in AFTER_RUNNING] + [*pairwise(AFTER_RUNNING)]
+    )
     def test_of_two_ends_of_one_attempt_in_one_batch_the_first_counts(
         self, jobs: StoreUnderTest, first: JobStatus, later: JobStatus
     ) -> None:

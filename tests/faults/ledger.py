@@ -59,7 +59,9 @@ class Ledger:
     def lines(self, kind: str) -> list[Line]:
         """Return what handlers noted of one kind, oldest first."""
         parts = (line.split("|") for line in self._lines(HANDLED))
-        return [Line(what, job, int(attempt), int(pid), float(at)) for what, job, attempt, pid, at in parts if what == kind]
+        return [
+            Line(what, job, int(attempt), int(pid), float(at)) for what, job, attempt, pid, at in parts if what == kind
+        ]
 
     @property
     def starts(self) -> list[Line]:

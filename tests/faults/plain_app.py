@@ -11,17 +11,9 @@ from typing import Any
 from celery import Celery
 
 from tests.faults.ledger import note
+from tests.faults.plain_settings import SETTINGS
 
 _DIRECTORY = Path(os.environ["FAULT_DIRECTORY"]) / "control"
-
-SETTINGS = {
-    "task_acks_late": True,
-    "task_reject_on_worker_lost": True,
-    "task_ignore_result": True,
-    "worker_prefetch_multiplier": 1,
-    "broker_transport_options": {"confirm_publish": True},
-    "broker_connection_retry_on_startup": True,
-}
 
 app = Celery("plain", broker=os.environ["FAULT_BROKER"])
 app.conf.update(SETTINGS)

@@ -22,7 +22,7 @@ from tests.faults.workers import Workers
 from tests.waiting import eventually
 
 JOB_TYPES = ("fault.work", "fault.die", "fault.block")
-CONFIRMED = {"confirm_publish": True}
+PLAIN_JOB: Mapping[str, Any] = {"job_type": "fault.work", "payload": {}}
 
 
 @dataclass(kw_only=True)
@@ -57,7 +57,7 @@ class System:
 
     def create_all(self, jobs: Iterable[Mapping[str, Any]]) -> list[UUID]:
         """Create many jobs in one call, and note that they were accepted."""
-        created = [job.id for job in self.portico.sync.create_jobs({"job_type": "fault.work", **job} for job in jobs)]
+        created = [job.id for job in self.portico.sync.create_jobs({**PLAIN_JOB, **job} for job in jobs)]
         accept(self.directory, created)
         return created
 

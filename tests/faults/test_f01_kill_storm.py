@@ -11,7 +11,7 @@ from tests.faults.conftest import Report
 from tests.faults.sizes import TIMEOUT, chances
 from tests.faults.storm import BOUND, storm
 from tests.faults.system import System, a_system
-from tests.faults.verdict import judge, recovery_p99, stale_ends
+from tests.faults.verdict import judge, recovery_p99
 from tests.services import PrivateRedis
 
 pytestmark = pytest.mark.timeout(TIMEOUT)
@@ -30,7 +30,6 @@ def weather(system: System, report: Report, store: str) -> None:
         unexpected=verdict.unexpected,
         dup_exec=verdict.dup_exec,
         bound=BOUND,
-        stale_writes_refused=stale_ends(system.ledger),
         p99_recover=f"{recovery_p99(system):.1f}s",
     )
     assert verdict.lost == 0

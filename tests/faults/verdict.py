@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import pairwise
 
 from portico_celery.lifecycle import TERMINAL
 from portico_celery.ports.job import JobStatus
@@ -18,7 +19,7 @@ class Verdict:
     """The figures of a run.
 
     ``lost`` were accepted and have no terminal row; ``unexpected`` ended otherwise than they may, or were never asked
-    for; ``dup_exec`` are starts beyond one for each job; ``disorder`` are starts whose attempt is no later than one before.
+    for; ``dup_exec`` are starts beyond one for each job; ``disorder`` are starts of an attempt no later than one before.
     """
 
     acked: int
@@ -72,7 +73,7 @@ def recovery_p99(system: System) -> float:
         by_job.setdefault(line.job_id, []).append(line)
     waits = []
     for lines in by_job.values():
-        for lost, again in zip(lines, lines[1:], strict=False):
+        for lost, again in pairwise(lines):
             killed_at = [kill.at for kill in system.workers.kills if lost.pid in kill.pids and kill.at >= lost.at]
             if (lost.job_id, lost.attempt) not in ended and killed_at:
                 waits.append(again.at - killed_at[0])

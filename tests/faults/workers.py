@@ -61,7 +61,13 @@ class Workers:
     started: list[Worker] = field(default_factory=list)
 
     def start(
-        self, pool: str = "prefork", concurrency: int = 2, *, app: str = OUR_APP, queues: str | None = None, ready: bool = True
+        self,
+        pool: str = "prefork",
+        concurrency: int = 2,
+        *,
+        app: str = OUR_APP,
+        queues: str | None = None,
+        ready: bool = True,
     ) -> Worker:
         """Start a worker, and return when it is ready, or at once."""
         name = f"{'plain' if app == PLAIN_APP else 'worker'}-{len(self.started)}"

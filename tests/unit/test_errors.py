@@ -41,7 +41,10 @@ def all_subclasses(parent: type[SQLAlchemyError]) -> Iterator[type[SQLAlchemyErr
         yield from all_subclasses(child)
 
 
-THEIRS = sorted({SQLAlchemyError, *all_subclasses(SQLAlchemyError)}, key=lambda error: error.__qualname__)
+THEIRS: list[type[SQLAlchemyError]] = [
+    SQLAlchemyError,
+    *sorted(set(all_subclasses(SQLAlchemyError)), key=lambda error: error.__name__),
+]
 
 
 class TestTheTree:

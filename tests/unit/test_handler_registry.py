@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ class SendEmail(JobHandler):
     def job_type(self) -> str:
         return "email.send"
 
-    async def handle(self, job: Job) -> JobResult:
+    async def handle(self, _job: Job) -> JobResult:
         return JobResult(success=True)
 
     async def on_failure(self, job: Job, error: Exception) -> None: ...
@@ -30,10 +31,10 @@ class Shaped:
     def __init__(self, job_type: Any = "report.daily") -> None:
         self.job_type = job_type
 
-    async def handle(self, job: object) -> object:
+    async def handle(self, _job: object) -> object:
         return None
 
-    async def on_failure(self, job: object, error: object) -> None: ...
+    async def on_failure(self, _job: object, _error: object) -> None: ...
 
 
 class AsyncCall:
@@ -74,16 +75,17 @@ def test_the_class_in_place_of_an_instance_is_refused() -> None:
 
 @pytest.mark.parametrize("missing", ["handle", "on_failure", "job_type"])
 def test_a_handler_that_lacks_something_is_told_what(missing: str) -> None:
-    members = {"job_type": "email.send", "handle": Shaped.handle, "on_failure": Shaped.on_failure}
+    members: dict[str, Any] = {"job_type": "email.send", "handle": Shaped.handle, "on_failure": Shaped.on_failure}
     del members[missing]
+    incomplete: Callable[[], object] = type("Incomplete", (), members)
     with pytest.raises(ConfigurationError, match=rf"Incomplete is no job handler: it lacks {missing} "):
-        HandlerRegistry().register(type("Incomplete", (), members)())
+        HandlerRegistry().register(incomplete())
 
 
 def test_a_synchronous_method_is_refused() -> None:
     class Synchronous(Shaped):
-        def handle(self, job: object) -> object:  # type: ignore[override]  # that is the point
-            return job
+        def handle(self, _job: object) -> object:  # type: ignore[override]  # that is the point
+            return None
 
     with pytest.raises(ConfigurationError, match=r"lacks handle .*async methods"):
         HandlerRegistry().register(Synchronous())

@@ -382,7 +382,7 @@ class TestTimeLimit:
         await forever()
 
     @pytest.mark.parametrize("options", [{"time_limit": SHORT}, {"default_time_limit": SHORT}])
-    def test_a_handler_that_outlives_it_has_failed(self, options: dict[str, float]) -> None:
+    def test_a_handler_that_outlives_it_has_failed(self, options: dict[str, Any]) -> None:
         handler = Handler(self.hang)
         report = run(handler, **options)
         assert report.transition.status is JobStatus.RETRYING
@@ -462,7 +462,8 @@ class TestLostWorkers:
         report = asyncio.run(runner_for(handler).conclude(CLAIMED, outcome, records))
         assert records.transitions == [lifecycle.decide(JOB, outcome, retry_delay=2.0)]
         assert report.error is None
-        assert handler.heard == handler.handled == []
+        assert not handler.heard
+        assert not handler.handled
 
 
 class TestRecording:

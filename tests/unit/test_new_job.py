@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -237,7 +237,7 @@ class TestPayloads:
             valid_json_object({"text": "ü" * 200}, "payload", 1_000)
 
     def test_enumerations_of_text_become_text(self) -> None:
-        class Colour(str, Enum):
+        class Colour(StrEnum):
             RED = "red"
 
         colour = made(payload={"colour": Colour.RED}).payload["colour"]

@@ -60,6 +60,10 @@ def add_column(connection: Connection) -> None:
     connection.execute(text("ALTER TABLE portico_jobs ADD COLUMN colour TEXT DEFAULT 'red'"))
 
 
+def paint_blue(connection: Connection) -> None:
+    connection.execute(text("UPDATE portico_jobs SET colour = 'blue'"))
+
+
 def an_insert(store: SqlJobStore) -> Job:
     job = Job(id=uuid4(), queue_name="default", job_type="email.send", payload={})
     [(stored, _created)] = store.insert([job], knock_seconds=30)
@@ -93,10 +97,7 @@ class TestMigrating:
     ) -> None:
         job = an_insert(open_store())
         old = len(migrations)
-        migrations.append(add_column)
-        migrations.append(
-            lambda connection: connection.execute(text("UPDATE portico_jobs SET colour = 'blue'")) and None
-        )
+        migrations += [add_column, paint_blue]
         store = open_store()
         record = store.get(job.id)
         assert record is not None

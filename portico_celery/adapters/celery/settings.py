@@ -10,6 +10,7 @@ from typing import Any
 from celery import Celery
 
 from portico_celery.exceptions import ConfigurationError
+from portico_celery.ports.job_store import DEFAULT_RESULT_TTL
 
 _PREFIX = "portico_"
 
@@ -30,6 +31,8 @@ class PorticoSettings:
     sweep_seconds: float = 1.0
     #: When to knock again for a job that nobody took up; doubled with each further knock, at most an hour.
     knock_seconds: float = 30.0
+    #: For how long a job is kept once it has ended.
+    result_ttl: float = DEFAULT_RESULT_TTL
     #: How long a handler may run, unless it was registered with a limit of its own; None is for ever.
     time_limit: float | None = None
     on_failure_time_limit: float = 30.0

@@ -18,6 +18,7 @@ from portico_celery.exceptions import ValidationError
 from portico_celery.ports.job import Job, JobStatus, QueueStats
 from portico_celery.ports.job_reader import Attempt, JobFilter, JobPage, JobRecord
 from portico_celery.ports.job_store import (
+    DEFAULT_RESULT_TTL,
     Claim,
     ClaimedJob,
     DueWork,
@@ -50,7 +51,8 @@ def _utc_now() -> datetime:
 class MemoryJobStore(JobStore):
     """Keeps jobs in a dict under one lock. ``now`` is the store's clock."""
 
-    def __init__(self, *, now: Callable[[], datetime] = _utc_now) -> None:
+    def __init__(self, *, now: Callable[[], datetime] = _utc_now, result_ttl: float = DEFAULT_RESULT_TTL) -> None:
+        self._result_ttl = timedelta(seconds=result_ttl)
         self._now = now
         self._lock = threading.RLock()
         self._rows: dict[UUID, _Row] = {}
@@ -177,6 +179,7 @@ class MemoryJobStore(JobStore):
         """Find what is due, and move the due time of the rows to knock for."""
         with self._lock:
             now = self._now()
+            self._clear_away(now)
             ripe = [(row.due_at, row) for row in self._rows.values() if row.due_at is not None and row.due_at <= now]
             ripe.sort(key=lambda pair: pair[0])
             # Limited each by itself: expired leases stay as they are, and must not crowd out the knocks.
@@ -197,6 +200,12 @@ class MemoryJobStore(JobStore):
                 expired=tuple(_claimed(row) for row in expired),
                 next_due_in=0.0 if busy else min(ahead, default=None),
             )
+
+    def _clear_away(self, now: datetime) -> None:
+        ended = [(row.job.completed_at or row.job.failed_at, row) for row in self._rows.values() if row.due_at is None]
+        for ended_at, row in ended:
+            if ended_at is not None and ended_at < now - self._result_ttl:
+                del self._rows[row.job.id]
 
     def count_pending(self, queue_name: str) -> int:
         """Count the PENDING jobs of a queue."""

@@ -35,10 +35,18 @@ from portico_celery.adapters.job_store.sql_rows import seconds_to_micros
 from portico_celery.exceptions import StoreSchemaTooNew, ValidationError
 from portico_celery.ports.job import Job, JobStatus, QueueStats
 from portico_celery.ports.job_reader import JobFilter, JobPage, JobRecord
-from portico_celery.ports.job_store import Claim, ClaimedJob, DueWork, Finish, JobStore, Knock, Lease
+from portico_celery.ports.job_store import (
+    DEFAULT_RESULT_TTL,
+    Claim,
+    ClaimedJob,
+    DueWork,
+    Finish,
+    JobStore,
+    Knock,
+    Lease,
+)
 
 SCHEMA_VERSION = 1
-DEFAULT_RESULT_TTL = 7 * 24 * 3600.0
 
 # A sweep deletes this many at once, and comes again at once where there are more; a page looks at this many jobs in
 # one call. Redis does one thing at a time: nobody shall wait for more than a few milliseconds.

@@ -65,6 +65,14 @@ Index(
     sqlite_where=JOBS.c.due_at.is_not(None),
     postgresql_where=JOBS.c.due_at.is_not(None),
 )
+ENDED_AT = func.coalesce(JOBS.c.completed_at, JOBS.c.failed_at)
+# What nobody will look at again, by the time since when it may be deleted.
+Index(
+    "portico_jobs_ended",
+    ENDED_AT,
+    sqlite_where=JOBS.c.due_at.is_(None),
+    postgresql_where=JOBS.c.due_at.is_(None),
+)
 Index("portico_jobs_queue_status", JOBS.c.queue_name, JOBS.c.status)
 Index("portico_jobs_created", JOBS.c.created_at, JOBS.c.id)
 

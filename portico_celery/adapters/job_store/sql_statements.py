@@ -34,7 +34,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from portico_celery import lifecycle
 from portico_celery.adapters.job_store.sql_batch import Columns
 from portico_celery.adapters.job_store.sql_rows import dumped, seconds_to_micros, values_of
-from portico_celery.adapters.job_store.sql_schema import JOBS
+from portico_celery.adapters.job_store.sql_schema import ENDED_AT, JOBS
 from portico_celery.ports.job import Job, JobStatus
 from portico_celery.ports.job_store import Claim, Finish, Lease
 
@@ -209,6 +209,13 @@ def knock(now: Now, limit: int, knock_seconds: float) -> Update:
         )
         .returning(JOBS)
     )
+
+
+def ended_long_ago(now: Now, keep_seconds: float, limit: int) -> Select[Any]:
+    """Return the SELECT of the ids of jobs that ended so long ago."""
+    old = now - seconds_to_micros(keep_seconds) > ENDED_AT
+    found = select(JOBS.c.id).where(JOBS.c.due_at.is_(None), old, TERMINAL)
+    return found.limit(limit).with_for_update(skip_locked=True)
 
 
 def cancel(job_id: UUID, now: Now) -> Update:

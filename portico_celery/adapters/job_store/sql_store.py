@@ -33,13 +33,32 @@ from portico_celery.adapters.job_store.sql_rows import claimed_of, envelope_of, 
 from portico_celery.adapters.job_store.sql_schema import ATTEMPTS, JOBS, migrate
 from portico_celery.ports.job import Job, JobStatus, QueueStats
 from portico_celery.ports.job_reader import JobFilter, JobPage, JobRecord
-from portico_celery.ports.job_store import Claim, ClaimedJob, DueWork, Finish, JobStore, Knock, Lease, Transition
+from portico_celery.ports.job_store import (
+    DEFAULT_RESULT_TTL,
+    Claim,
+    ClaimedJob,
+    DueWork,
+    Finish,
+    JobStore,
+    Knock,
+    Lease,
+    Transition,
+)
+
+# What ended long ago is deleted this often (seconds), and so many at once.
+_CLEARANCE_SECONDS = 60.0
+_MOST_DELETED = 500
 
 
 class SqlJobStore(JobStore):
-    """Keeps jobs in a database. ``clock_offset`` (seconds) shifts the store's clock; only tests set it."""
+    """Keeps jobs in a database. ``result_ttl`` is for how many seconds a job is kept once it has ended.
 
-    def __init__(self, url: str) -> None:
+    ``clock_offset`` (seconds) shifts the store's clock; only tests set it.
+    """
+
+    def __init__(self, url: str, *, result_ttl: float = DEFAULT_RESULT_TTL) -> None:
+        self._result_ttl = result_ttl
+        self._next_clearance = 0.0
         self._engine = make_engine(url)
         # The same connections, without a transaction around a single statement, which is one by itself.
         self._autocommit = self._engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -167,6 +186,7 @@ class SqlJobStore(JobStore):
 
     def take_due(self, *, limit: int, knock_seconds: float) -> DueWork:
         """Find what is due; a sweep that finds nothing only reads."""
+        self._clear_away()
         with self._single_statement() as connection:
             next_due_in = self._next_due_in(connection)
             if next_due_in is None or next_due_in > 0:
@@ -182,6 +202,16 @@ class SqlJobStore(JobStore):
                 expired=tuple(claimed_of(row) for row in expired),
                 next_due_in=0.0 if busy else self._next_due_in(connection, after=now),
             )
+
+    def _clear_away(self) -> None:
+        clock = time.monotonic() + self.clock_offset
+        if clock < self._next_clearance:
+            return
+        with self._transaction() as connection:
+            ids = connection.scalars(sql.ended_long_ago(self._now(), self._result_ttl, _MOST_DELETED)).all()
+            connection.execute(delete(ATTEMPTS).where(ATTEMPTS.c.job_id.in_(ids)))
+            connection.execute(delete(JOBS).where(JOBS.c.id.in_(ids), sql.TERMINAL))
+        self._next_clearance = clock + (0.0 if len(ids) == _MOST_DELETED else _CLEARANCE_SECONDS)
 
     def _next_due_in(self, connection: Connection, after: ColumnElement[int] | None = None) -> float | None:
         wait = select(func.min(JOBS.c.due_at) - self._now())
