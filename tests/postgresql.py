@@ -26,7 +26,7 @@ _UNPRIVILEGED = "postgres"
 def speaks_postgresql(url: str) -> bool:
     """Whether a server takes a login and a statement."""
     try:
-        with psycopg.connect(url, connect_timeout=HANDSHAKE_SECONDS) as connection:
+        with psycopg.connect(url, connect_timeout=int(HANDSHAKE_SECONDS)) as connection:
             connection.execute("SELECT 1")
     except psycopg.Error:
         return False

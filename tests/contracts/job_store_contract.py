@@ -687,6 +687,20 @@ class Sweeping:
         jobs.advance(BACKOFF * 1.5)
         assert jobs.sweep().next_due_in == pytest.approx(KNOCK, abs=10)
 
+    def test_a_knock_says_whether_one_was_given_before(self, jobs: StoreUnderTest) -> None:
+        [pending] = jobs.insert(a_job())
+        scheduled = brought_to(jobs, JobStatus.SCHEDULED)
+        retrying = brought_to(jobs, JobStatus.RETRYING)
+        jobs.advance(HOUR * 2)
+        # The first knock for a job that may start at once is given by whoever stores it.
+        assert {knock.job.id: knock.again for knock in jobs.sweep().knocks} == {
+            pending.id: True,
+            scheduled.id: False,
+            retrying.id: False,
+        }
+        jobs.advance(HOUR * 2)
+        assert {knock.again for knock in jobs.sweep().knocks} == {True}
+
     def test_a_limited_sweep_takes_what_is_longest_due_and_says_that_more_waits(self, jobs: StoreUnderTest) -> None:
         ids = []
         for _ in range(3):
@@ -850,7 +864,7 @@ class Administering:
 
     @pytest.mark.parametrize("status", [JobStatus.FAILED, JobStatus.DEAD_LETTER])
     def test_a_failed_job_is_started_afresh(self, jobs: StoreUnderTest, status: JobStatus) -> None:
-        job = brought_to(jobs, status)
+        job = brought_to(jobs, status, a_job(scheduled_at=jobs.now() - timedelta(hours=1)))
         fresh = jobs.store.requeue(job.id, knock_seconds=KNOCK)
         assert fresh == lifecycle.requeued(job) == jobs.job(job.id)
         assert fresh is not None
@@ -1011,6 +1025,17 @@ class Reading:
         counts = {status: count for count, status in enumerate(JobStatus, start=1)}
         assert jobs.store.stats("default") == lifecycle.queue_stats("default", counts)
         assert jobs.store.stats("default").running_count == counts[JobStatus.RUNNING]
+
+    def test_the_pending_jobs_of_a_queue_are_counted_without_those_that_wait_for_their_time(
+        self, jobs: StoreUnderTest
+    ) -> None:
+        for count, status in enumerate(JobStatus, start=2):
+            for _ in range(count):
+                brought_to(jobs, status)
+        jobs.insert(a_job(queue_name="another"))
+        assert jobs.store.count_pending("default") == 2
+        assert jobs.store.count_pending("another") == 1
+        assert jobs.store.count_pending("nowhere") == 0
 
     def test_an_unknown_queue_is_empty(self, jobs: StoreUnderTest) -> None:
         assert jobs.store.stats("nowhere") == QueueStats("nowhere", 0, 0, 0, 0, 0)

@@ -133,7 +133,7 @@ def _open_new_stores(_number: int, stores: Sequence[OpenStore]) -> list[UUID | s
 def test_each_job_is_created_claimed_and_completed_by_one_process(
     processes: ProcessPoolExecutor, open_store: OpenStore
 ) -> None:
-    ids = [uuid4() for _ in range(300)]
+    ids = [uuid4() for _ in range(180)]
     shares = in_each(processes, _create_and_claim, open_store, ids)
     for done in ("created", "claimed", "completed"):
         assert sorted(job_id for share in shares for job_id in getattr(share, done)) == sorted(ids), done
@@ -155,7 +155,7 @@ def test_each_job_is_created_claimed_and_completed_by_one_process(
 def test_of_processes_that_race_for_single_jobs_one_wins_each(
     processes: ProcessPoolExecutor, open_store: OpenStore
 ) -> None:
-    jobs = [Job(id=uuid4(), queue_name="default", job_type="email.send", payload={}) for _ in range(150)]
+    jobs = [Job(id=uuid4(), queue_name="default", job_type="email.send", payload={}) for _ in range(90)]
     with closing(open_store()) as store:
         store.insert(jobs, knock_seconds=30)
         won = in_each(processes, _claim_from_the_far_end, open_store, [job.id for job in jobs])
@@ -163,7 +163,7 @@ def test_of_processes_that_race_for_single_jobs_one_wins_each(
         assert store.stats("default").running_count == len(jobs)
 
 
-@pytest.mark.parametrize(("name", "stores"), [("sqlite", 60), ("postgresql", 5), ("redis", 5)])
+@pytest.mark.parametrize(("name", "stores"), [("sqlite", 25), ("postgresql", 5), ("redis", 5)])
 def test_processes_may_make_a_new_store_at_the_same_moment(
     processes: ProcessPoolExecutor, request: pytest.FixtureRequest, tmp_path: Path, name: str, stores: int
 ) -> None:

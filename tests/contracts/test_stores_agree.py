@@ -24,7 +24,7 @@ from tests.contracts.stores import SERVERS, STORES, StoreUnderTest
 # All waits are multiples of this, and the real time that passes between two stores' answers is far below it.
 TICK = 100
 JOBS = 3
-STEPS = 500
+STEPS = 350
 CALLS = {
     "insert": 3,
     "claim": 6,

@@ -9,7 +9,7 @@ import pytest
 
 from tests.faults.sizes import FULL, SEED
 from tests.postgresql import own_schema
-from tests.services import RABBITMQ, PrivateRabbitMQ, needed
+from tests.services import RABBITMQ, PrivateRabbitMQ, PrivateRedis, needed
 
 _lines: list[str] = []
 
@@ -48,6 +48,12 @@ def postgres_store(postgres_url: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def store_url(tmp_path: Path) -> str:
+def redis_store(private_redis: Callable[..., PrivateRedis]) -> str:
+    """The URL of a store on Redis."""
+    return private_redis().url
+
+
+@pytest.fixture
+def sqlite_store(tmp_path: Path) -> str:
     """The URL of a store in a file."""
     return f"sqlite:///{tmp_path / 'jobs.db'}"

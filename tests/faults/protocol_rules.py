@@ -39,6 +39,11 @@ def _reaped_after_its_lease(before: State, step: Step[State], _max_retries: int)
     return not (lost and before.row.leased)
 
 
+def _cancelled_in_time(before: State, step: Step[State], _max_retries: int) -> bool:
+    cancels = step.state.cancelled and not before.cancelled
+    return not (cancels and before.row.status is JobStatus.RUNNING)
+
+
 RULES: dict[str, Holds] = {
     "a terminal state is left only by a requeue": _left_only_by_requeue,
     "a life has at most one terminal transition": lambda _before, step, _: step.state.ends <= 1,
@@ -48,10 +53,14 @@ RULES: dict[str, Holds] = {
     "a job with max_retries=0 starts at most once": _starts_once,
     "a job starts once and once more for each retry": _starts_within_retries,
     "a cancelled job never starts": lambda before, step, _: not before.cancelled or step.state.starts <= before.starts,
+    "a job that runs is not cancelled": _cancelled_in_time,
     "no job comes to rest before its handler has heard of the lost worker": _told_before_rest,
 }
 
 
 def broken_rule(before: State, step: Step[State], max_retries: int) -> str | None:
     """Return the first rule that a step breaks, or None."""
-    return next((rule for rule, holds in RULES.items() if not holds(before, step, max_retries)), None)
+    for rule, holds in RULES.items():
+        if not holds(before, step, max_retries):
+            return rule
+    return None

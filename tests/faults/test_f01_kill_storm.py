@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,6 @@ from tests.faults.sizes import TIMEOUT, chances
 from tests.faults.storm import BOUND, storm
 from tests.faults.system import System, a_system
 from tests.faults.verdict import judge, recovery_p99
-from tests.services import PrivateRedis
 
 pytestmark = pytest.mark.timeout(TIMEOUT)
 
@@ -47,7 +45,7 @@ def test_no_job_is_lost_on_postgresql_while_workers_are_killed(
 
 
 def test_no_job_is_lost_on_redis_while_workers_are_killed(
-    broker_url: str, private_redis: Callable[..., PrivateRedis], tmp_path: Path, report: Report
+    broker_url: str, redis_store: str, tmp_path: Path, report: Report
 ) -> None:
-    with a_system(broker_url, private_redis().url, tmp_path) as system:
+    with a_system(broker_url, redis_store, tmp_path) as system:
         weather(system, report, "redis")

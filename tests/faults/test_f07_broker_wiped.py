@@ -55,7 +55,7 @@ def wipe_and_judge(system: System, report: Report, broker: str, wipe: Callable[[
 
 
 def test_every_waiting_job_runs_though_rabbitmq_lost_all_its_data(
-    private_rabbitmq: Callable[..., PrivateRabbitMQ], store_url: str, tmp_path: Path, report: Report
+    private_rabbitmq: Callable[..., PrivateRabbitMQ], sqlite_store: str, tmp_path: Path, report: Report
 ) -> None:
     node = private_rabbitmq()
 
@@ -64,12 +64,12 @@ def test_every_waiting_job_runs_though_rabbitmq_lost_all_its_data(
         shutil.rmtree(node.data)
         node.start()
 
-    with a_system(node.url, store_url, tmp_path) as system:
+    with a_system(node.url, sqlite_store, tmp_path) as system:
         wipe_and_judge(system, report, "rabbitmq", wipe)
 
 
 def test_every_waiting_job_runs_though_redis_as_broker_was_flushed(
-    private_redis: Callable[..., PrivateRedis], store_url: str, tmp_path: Path, report: Report
+    private_redis: Callable[..., PrivateRedis], sqlite_store: str, tmp_path: Path, report: Report
 ) -> None:
     server = private_redis()
 
@@ -77,5 +77,5 @@ def test_every_waiting_job_runs_though_redis_as_broker_was_flushed(
         with Redis.from_url(server.url) as client:
             client.flushall()
 
-    with a_system(server.url, store_url, tmp_path) as system:
+    with a_system(server.url, sqlite_store, tmp_path) as system:
         wipe_and_judge(system, report, "redis", wipe)

@@ -20,8 +20,8 @@ from tests.waiting import eventually
 
 pytestmark = pytest.mark.timeout(TIMEOUT)
 
-JOBS = size(300, 2_000)
-REPLAYED = size(150, 1_000)
+JOBS = size(200, 2_000)
+REPLAYED = size(100, 1_000)
 SECONDS = size(30.0, 120.0)
 
 
@@ -43,9 +43,9 @@ def knock(system: System, jobs: Iterable[Job]) -> None:
 
 
 def test_each_job_runs_once_however_often_it_is_knocked_for(
-    broker_url: str, store_url: str, tmp_path: Path, report: Report
+    broker_url: str, sqlite_store: str, tmp_path: Path, report: Report
 ) -> None:
-    with a_system(broker_url, store_url, tmp_path) as system:
+    with a_system(broker_url, sqlite_store, tmp_path) as system:
         system.create_all([{}] * JOBS)
         assert system.portico.flush(60)
         jobs = list(system.jobs().values())
@@ -54,7 +54,7 @@ def test_each_job_runs_once_however_often_it_is_knocked_for(
         knock(system, copies)
         assert system.waiting_messages() == 3 * JOBS
 
-        pair = [system.workers.start("prefork", 2, ready=False) for _ in range(2)]
+        pair = [system.workers.start(pool, 2, ready=False) for pool in ("prefork", "threads")]
         system.wait_until_all_ended(SECONDS)
         finished = system.jobs()
         knock(system, [finished[str(job.id)] for job in jobs[:REPLAYED]])

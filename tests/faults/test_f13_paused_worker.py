@@ -1,4 +1,4 @@
-"""F13: a worker stands still for three leases in the middle of its jobs, and then goes on as if nothing had happened."""
+"""F13: a worker stands still for three leases in the middle of its jobs, and then goes on as if nothing was."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ def pause_a_worker(system: System, seconds: list[float]) -> None:
 
 
 def test_what_a_paused_worker_reports_late_changes_nothing(
-    broker_url: str, store_url: str, tmp_path: Path, report: Report
+    broker_url: str, sqlite_store: str, tmp_path: Path, report: Report
 ) -> None:
     chance = chances("F13")
-    with a_system(broker_url, store_url, tmp_path) as system:
+    with a_system(broker_url, sqlite_store, tmp_path) as system:
         for _ in range(ROUNDS):
             pause_a_worker(system, [chance.uniform(0.0, 3 * LEASE) for _ in range(JOBS)])
         verdict = judge(system)

@@ -19,7 +19,7 @@ class Verdict:
     """The figures of a run.
 
     ``lost`` were accepted and have no terminal row; ``unexpected`` ended otherwise than they may, or were never asked
-    for; ``dup_exec`` are starts beyond one for each job; ``disorder`` are starts of an attempt no later than one before.
+    for; ``dup_exec`` are starts beyond one for each job; ``disorder`` are starts of an attempt that had begun before.
     """
 
     acked: int

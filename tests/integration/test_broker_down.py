@@ -16,7 +16,7 @@ from tests.services import PrivateRabbitMQ
 
 CREATES = 50
 # Whoever waited for a broker would take longer: its connection, its confirmation or its timeout.
-AT_ONCE_SECONDS = 1.0
+AT_ONCE_SECONDS = 1.5
 # A worker tries to reconnect after 2, 4, 6 seconds.
 RECOVERY_SECONDS = 40.0
 

@@ -200,6 +200,7 @@ class TestRetention:
         store.clock_offset = DAY
         found = sweep(store)
         assert (found.knocks, found.expired, found.next_due_in) == ((), (), None)
+        assert not client.exists("{portico}:due", "{portico}:leases")
         assert store.list_jobs(JobFilter()).jobs == ()
 
 

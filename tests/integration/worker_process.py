@@ -23,7 +23,7 @@ from typing import Any, Self, TypeVar
 from uuid import UUID, uuid4
 
 from celery import Celery
-from kombu import Connection, Queue
+from kombu import Connection, Exchange, Queue
 
 from portico_celery import PorticoCelery
 from portico_celery.lifecycle import TERMINAL
@@ -329,3 +329,4 @@ def a_journey(amqp_url: str, directory: Path, **settings: Any) -> Iterator[Journ
         with Connection(amqp_url) as connection:
             for name in (journey.queue_name, *journey.other_queues):
                 Queue(name, channel=connection.default_channel).delete()
+                Exchange(name, channel=connection.default_channel).delete()  # Celery makes one of the same name

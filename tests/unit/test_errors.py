@@ -169,6 +169,24 @@ class TestOutages:
             assert isinstance(error, StoreUnavailable)
             assert seconds < 2.5
 
+    @pytest.mark.parametrize("ours", [True, False], ids=["a file of ours", "a new file"])
+    def test_a_lock_that_is_given_back_in_time_is_waited_for(self, tmp_path: Path, ours: bool) -> None:
+        file = tmp_path / "jobs.db"
+        with (
+            closing(SqlJobStore(f"sqlite:///{file}")) as store,
+            closing(sqlite3.connect(file, isolation_level=None)) as writer,
+            ThreadPoolExecutor(1) as pool,
+        ):
+            if ours:
+                store.initialize()
+            writer.execute("BEGIN IMMEDIATE")
+            writer.execute("CREATE TABLE theirs (id INTEGER)")
+            waiting = pool.submit(store.insert, [JOB], knock_seconds=30)
+            with pytest.raises(TimeoutError):
+                waiting.result(timeout=0.1)
+            writer.execute("COMMIT")
+            assert waiting.result(timeout=30)[0][1]
+
     @pytest.mark.parametrize("call", CALLS)
     def test_a_file_that_can_not_be_opened_makes_every_call_unavailable(self, tmp_path: Path, call: str) -> None:
         with closing(SqlJobStore(f"sqlite:///{tmp_path / 'missing' / 'jobs.db'}")) as store:

@@ -27,6 +27,7 @@ EVERY_SETTING: dict[str, Any] = {
     "time_limit": 90,
     "on_failure_time_limit": 4,
     "max_payload_bytes": 1_000,
+    "result_ttl": 3_600,
     "redact": ("iban",),
 }
 
@@ -130,6 +131,7 @@ SECONDS = (
     "lease_seconds",
     "sweep_seconds",
     "knock_seconds",
+    "result_ttl",
     "time_limit",
     "on_failure_time_limit",
 )

@@ -32,8 +32,9 @@ class PorticoConsumer(Consumer):
 
     A malformed message ends a stock worker, and the next one, and the next; here it is parked. A queue that exists is
     not declared again with other arguments, which would end the worker too; nor does one that turns out to be a quorum
-    queue, which knows no prefetch count for a whole channel. A channel that the broker closes, since a
-    message waited in a busy worker for longer than consumer_timeout, is opened again.
+    queue, which knows no prefetch count for a whole channel. A channel that the broker closes, since a message waited in
+    a busy worker for longer than consumer_timeout, is opened again. And a threads pool whose connection breaks in the
+    middle of its jobs consumes again when it is back.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -57,6 +58,12 @@ class PorticoConsumer(Consumer):
         if isinstance(exc, AMQPNotImplementedError) and "global qos" in str(exc):
             self._prefetch_for_each_queue = True
         super().on_connection_error_after_connected(exc)
+
+    def _restore_prefetch_count_after_connection_restart(self, p: Any, *args: Any) -> None:
+        # Celery does this in whatever thread acknowledges. Of a pool with threads that thread would then wait for the
+        # broker's answer on the very socket that the main loop reads, and the two would stand still for ever.
+        restore = super()._restore_prefetch_count_after_connection_restart  # type: ignore[misc]  # not in the stubs
+        self.call_soon(restore, p, *args)
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Message], Any]:
         """Return Celery's handler of messages, which now parks what it chokes on."""

@@ -16,6 +16,7 @@ from portico_celery.ports.job_queue import JobQueueAdapter
 from portico_celery.ports.job_reader import JobFilter, JobPage, JobReader, JobRecord
 
 DEFAULT_QUEUE = "default"
+MAX_JOBS_AT_ONCE = 10_000
 DEFAULT_MAX_PAYLOAD_BYTES = 256 * 1024
 MAX_PAGE_SIZE = 1_000
 
@@ -73,6 +74,10 @@ class JobService(JobCreator, JobReader, JobAdmin):
         built = [self._numbered(index, arguments) for index, arguments in enumerate(jobs)]
         if not built:
             return []
+        if len(built) > MAX_JOBS_AT_ONCE:
+            raise ValidationError(
+                f"{len(built):,} jobs at once are more than a store takes in one step: pass at most {MAX_JOBS_AT_ONCE:,}"
+            )
         return [job for job, _created in await self._job_queue.enqueue_all(built)]
 
     def _numbered(self, index: int, arguments: Mapping[str, Any]) -> Job:

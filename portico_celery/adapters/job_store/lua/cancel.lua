@@ -4,7 +4,6 @@ local job = read(request.id)
 if not (job and WAITING[job.status]) then
   return 0
 end
-even_when_full()
 redis.call('ZREM', DUE, request.id)
 move(request.id, job, 'failed', {error_message = request.message, failed_at = now, worker_lost = false})
 redis.call('ZADD', ENDED, now, request.id)

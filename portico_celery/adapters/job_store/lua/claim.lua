@@ -11,7 +11,6 @@ local function adopt()
 end
 
 local function start(job)
-  even_when_full()
   redis.call('ZREM', DUE, id)
   move(id, job, 'running', {attempt = job.attempt + 1, worker = request.worker, started_at = now, knocks = 0})
   redis.call('ZADD', LEASES, now + request.lease, id)

@@ -23,7 +23,8 @@ local LEASES = tag .. ':leases'  -- running jobs: the end of their lease
 local ENDED = tag .. ':ended'    -- jobs in a terminal state: when they ended
 
 -- A Redis that is full aborts a script whose first write may take memory, and lets any other go on to its end. It shall
--- take no new jobs then, but those it has shall run and end, and so make room.
+-- take no new jobs then, but those it has shall run and end, and so make room: their scripts begin with a removal. This
+-- one is for those that have nothing to remove.
 local function even_when_full()
   redis.call('ZREM', DUE, '')
 end

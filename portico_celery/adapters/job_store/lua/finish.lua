@@ -43,7 +43,6 @@ local job = held()
 if not job or (request.expired_only and tonumber(redis.call('ZSCORE', LEASES, id) or 0) > now) then
   return false
 end
-even_when_full()
 redis.call('ZREM', LEASES, id)
 move(id, job, status, changes())
 if status ~= 'completed' then

@@ -1,0 +1,61 @@
+"""What the state machine of the stores chooses from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from hypothesis import strategies as st
+
+from portico_celery.lifecycle import Failed, Outcome, Succeeded, decide
+from portico_celery.ports.job_store import Claim, ClaimedJob, Finish, Lease
+from tests.faults.store_pair import LEASE, TICK
+
+# Few, so that much happens to each.
+IDS = [UUID(int=number) for number in range(1, 5)]
+QUEUES = ["mail", "reports"]
+
+OUTCOMES: dict[str, Outcome] = {
+    "success": Succeeded(result_data={"sent": True}),
+    "failure": Failed(error=ConnectionError("the mail server hung up"), traceback="Traceback: ..."),
+    "final failure": Failed(error_message="no such mailbox", retryable=False, result_data={"code": 550}),
+}
+
+
+@dataclass(frozen=True)
+class NewJob:
+    """A job as a caller makes it. ``start`` is so many ticks ahead; one before now has passed."""
+
+    job_id: UUID
+    queue_name: str
+    max_retries: int
+    start: int | None
+
+
+job_ids = st.sampled_from(IDS)
+workers = st.sampled_from(["worker-1", "worker-2"])
+# In ticks. The last outlasts what is kept of ended jobs.
+pauses = st.sampled_from([1, 3, 3, 10, 10_000])
+delays = st.sampled_from([0, 0, 1, 5])
+outcomes = st.sampled_from(list(OUTCOMES))
+new_jobs = st.builds(
+    NewJob,
+    job_id=job_ids,
+    queue_name=st.sampled_from(QUEUES),
+    max_retries=st.sampled_from([0, 0, 1, 3]),
+    start=st.sampled_from([None, None, None, -1, 1, 10]),
+)
+
+
+def claim_of(job_id: UUID, worker: str) -> Claim:
+    return Claim(job_id=job_id, worker=worker, lease_seconds=LEASE)
+
+
+def lease_of(held: ClaimedJob) -> Lease:
+    return Lease(job_id=held.job.id, attempt=held.attempt)
+
+
+def finish_of(held: ClaimedJob, outcome: Outcome, delay: int, *, expired_only: bool = False) -> Finish:
+    """What its holder makes of an attempt, from what it knew when it took the job."""
+    transition = decide(held.job, outcome, retry_delay=delay * TICK)
+    return Finish(job_id=held.job.id, attempt=held.attempt, transition=transition, expired_only=expired_only)

@@ -1,0 +1,78 @@
+"""F16: jobs are cancelled at the very moment at which workers claim them."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from portico_celery.lifecycle import CANCELLED_MESSAGE
+from portico_celery.ports.job import JobStatus
+from portico_celery.ports.job_store import Claim
+from tests.faults.conftest import Report
+from tests.faults.racing import race, two_stores, waiting_jobs
+from tests.faults.sizes import TIMEOUT, chances, size
+from tests.faults.system import System, a_system
+from tests.faults.verdict import judge
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.timeout(TIMEOUT)
+
+JOBS = size(300, 5_000)
+BATCH = 50
+ROUNDS = 500
+
+
+def cancel_while_workers_claim(system: System, chance: random.Random) -> set[str]:
+    """Create jobs in batches, and cancel each batch while it is being taken up; returns who was cancelled."""
+    cancelled: set[str] = set()
+    for _ in range(JOBS // BATCH):
+        before = len(system.ledger.starts)
+        batch: list[UUID] = system.create_all([{}] * BATCH)
+        eventually(lambda before=before: len(system.ledger.starts) > before, 20, system.shown)  # type: ignore[misc]
+        chance.shuffle(batch)
+        cancelled |= {str(job_id) for job_id in batch if system.portico.sync.cancel_job(job_id)}
+    return cancelled
+
+
+def test_a_job_is_either_cancelled_or_run(broker_url: str, redis_store: str, tmp_path: Path, report: Report) -> None:
+    with a_system(broker_url, redis_store, tmp_path) as system:
+        system.workers.start("prefork", 2)
+        cancelled = cancel_while_workers_claim(system, chances("F16"))
+        system.wait_until_all_ended(30)
+        verdict = judge(system, ends={JobStatus.COMPLETED, JobStatus.FAILED})
+        jobs, started = system.jobs(), set(system.ledger.start_counts())
+    as_cancelled = {job_id for job_id, job in jobs.items() if job.error_message == CANCELLED_MESSAGE}
+    figures = {"cancel_won": len(cancelled), "started": len(started), "both": len(cancelled & started)}
+    report("F16", jobs=JOBS, **figures, lost=verdict.lost, unexpected=verdict.unexpected)
+    assert cancelled & started == set()
+    assert cancelled | started == set(jobs)
+    assert as_cancelled == cancelled
+    assert (verdict.acked, verdict.lost, verdict.unexpected, verdict.dup_exec) == (JOBS, 0, 0, 0)
+    assert cancelled, "this was no race"
+    assert started, "this was no race"
+
+
+@pytest.mark.parametrize("name", ["postgres", "redis", "sqlite"])
+def test_of_a_claim_and_a_cancel_at_the_same_moment_one_wins(
+    name: str, request: pytest.FixtureRequest, report: Report
+) -> None:
+    url: str = request.getfixturevalue(f"{name}_store")
+    with two_stores(url) as (worker, client):
+        rounds = waiting_jobs(client, ROUNDS)
+        answers: list[tuple[bool, bool]] = race(
+            rounds,
+            lambda job: worker.claim([Claim(job_id=job.id, worker="racer", lease_seconds=60.0)])[0] is not None,
+            lambda job: client.cancel(job.id),
+        )
+        stands = [
+            record is not None and record.job.status is (JobStatus.RUNNING if claimed else JobStatus.FAILED)
+            for record, (claimed, _) in zip((client.get(job.id) for job in rounds), answers, strict=True)
+        ]
+    claim_won, both = sum(claimed for claimed, _ in answers), sum(map(all, answers))
+    report("F16", store=name, rounds=ROUNDS, claim_won=claim_won, both=both, neither=sum(not any(a) for a in answers))
+    assert all(one is not other for one, other in answers)
+    assert all(stands)
+    assert 0 < claim_won < ROUNDS, "this was no race"
