@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 from uuid import UUID
 
 from hypothesis import strategies as st
@@ -11,8 +12,10 @@ from portico_celery.lifecycle import Failed, Outcome, Succeeded, decide
 from portico_celery.ports.job_store import Claim, ClaimedJob, Finish, Lease
 from tests.faults.store_pair import LEASE, TICK
 
+T = TypeVar("T")
+
 # Few, so that much happens to each.
-IDS = [UUID(int=number) for number in range(1, 5)]
+IDS = [UUID(int=number) for number in range(1, 4)]
 QUEUES = ["mail", "reports"]
 
 OUTCOMES: dict[str, Outcome] = {
@@ -32,12 +35,15 @@ class NewJob:
     start: int | None
 
 
+UNTIL_DUE = -1  # a pause until the next job falls due
+OUTLASTING = 10_000  # a pause after which a job that has ended need not be kept
+
 job_ids = st.sampled_from(IDS)
-workers = st.sampled_from(["worker-1", "worker-2"])
-# In ticks. The last outlasts what is kept of ended jobs.
-pauses = st.sampled_from([1, 3, 3, 10, 10_000])
-delays = st.sampled_from([0, 0, 1, 5])
 outcomes = st.sampled_from(list(OUTCOMES))
+# In ticks.
+delays = st.sampled_from([0, 0, 1, 5])
+pauses = st.sampled_from([0, 1, 3, 10, UNTIL_DUE, UNTIL_DUE, OUTLASTING])
+leases = st.sampled_from([0, 1, 3, 3, 3])
 new_jobs = st.builds(
     NewJob,
     job_id=job_ids,
@@ -45,6 +51,10 @@ new_jobs = st.builds(
     max_retries=st.sampled_from([0, 0, 1, 3]),
     start=st.sampled_from([None, None, None, -1, 1, 10]),
 )
+
+
+def several(strategy: st.SearchStrategy[T]) -> st.SearchStrategy[list[T]]:
+    return st.lists(strategy, min_size=1, max_size=4)
 
 
 def claim_of(job_id: UUID, worker: str) -> Claim:

@@ -39,6 +39,10 @@ class StorePair:
         self._jobs.advance(seconds)
         self.reference.now = self.reference.after(seconds)
 
+    def owes_notice(self, job_id: UUID) -> bool:
+        row = self.reference.rows.get(job_id)
+        return row is not None and row.owes_notice
+
     def insert(self, jobs: Sequence[Job]) -> list[tuple[Job, bool]]:
         self.touched.update(job.id for job in jobs)
         found = self._store.insert([self._in_real_time(job) for job in jobs], knock_seconds=KNOCK)

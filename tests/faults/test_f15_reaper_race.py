@@ -16,12 +16,12 @@ from tests.faults.sizes import TIMEOUT, size
 pytestmark = pytest.mark.timeout(TIMEOUT)
 
 BATCH = 250
-BATCHES = {"sqlite": size(4, 40), "postgresql": size(4, 40), "redis": size(12, 40)}
+BATCHES = {"sqlite": size(4, 40), "postgres": size(4, 40), "redis": size(12, 40)}
 AT_ONCE = 0.000_001  # a lease that is over as soon as it is given
 DONE = Transition(status=JobStatus.COMPLETED, retry_count=0, result_data={"done": True})
 
 
-@pytest.fixture(params=["postgresql", "redis", "sqlite"])
+@pytest.fixture(params=["postgres", "redis", "sqlite"])
 def shared_store(request: pytest.FixtureRequest) -> tuple[str, str]:
     return request.param, request.getfixturevalue(f"{request.param}_store")
 

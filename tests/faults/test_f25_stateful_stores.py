@@ -24,8 +24,8 @@ EXAMPLES, STEPS = size((60, 30), (500, 50))
 SEED = int(os.environ.get("PORTICO_FAULTS_SEED") or 25)
 
 HAPPENED = [
-    *("created", "created_again", "claimed", "claim_refused", "finished", "finished_refused", "renewed"),
-    *("renewal_refused", "swept", "reaped", "reaped_refused", "notices", "settled", "cancelled", "requeued"),
+    *("created", "created_again", "claimed", "claims_refused", "finished", "finished_refused", "renewed"),
+    *("renewals_refused", "swept", "reaped", "reaped_refused", "notices", "settled", "cancelled", "requeued"),
     *("discarded", "deleted"),
 ]
 

@@ -31,6 +31,7 @@ from portico_celery.adapters.job_store.sql_batch import batch_parameter, batch_t
 from portico_celery.adapters.job_store.sql_engine import make_engine, translated_errors
 from portico_celery.adapters.job_store.sql_rows import claimed_of, envelope_of, job_of, seconds_to_micros
 from portico_celery.adapters.job_store.sql_schema import ATTEMPTS, JOBS, migrate
+from portico_celery.exceptions import StoreUnavailable
 from portico_celery.ports.job import Job, JobStatus, QueueStats
 from portico_celery.ports.job_reader import JobFilter, JobPage, JobRecord
 from portico_celery.ports.job_store import (
@@ -44,6 +45,9 @@ from portico_celery.ports.job_store import (
     Lease,
     Transition,
 )
+from portico_celery.utils.logging import get_logger
+
+logger = get_logger(__name__)
 
 # What ended long ago is deleted this often (seconds), and so many at once.
 _CLEARANCE_SECONDS = 60.0
@@ -207,11 +211,17 @@ class SqlJobStore(JobStore):
         clock = time.monotonic() + self.clock_offset
         if clock < self._next_clearance:
             return
-        with self._transaction() as connection:
-            ids = connection.scalars(sql.ended_long_ago(self._now(), self._result_ttl, _MOST_DELETED)).all()
-            connection.execute(delete(ATTEMPTS).where(ATTEMPTS.c.job_id.in_(ids)))
-            connection.execute(delete(JOBS).where(JOBS.c.id.in_(ids), sql.TERMINAL))
-        self._next_clearance = clock + (0.0 if len(ids) == _MOST_DELETED else _CLEARANCE_SECONDS)
+        self._next_clearance = clock + _CLEARANCE_SECONDS
+        try:
+            with self._transaction() as connection:
+                ids = connection.scalars(sql.ended_long_ago(self._now(), self._result_ttl, _MOST_DELETED)).all()
+                connection.execute(delete(ATTEMPTS).where(ATTEMPTS.c.job_id.in_(ids)))
+                connection.execute(delete(JOBS).where(JOBS.c.id.in_(ids), sql.TERMINAL))
+        except StoreUnavailable as error:
+            # What is due matters more; the next time will do.
+            logger.warning("ended_jobs_not_deleted", error=str(error))
+        else:
+            self._next_clearance = clock if len(ids) == _MOST_DELETED else self._next_clearance
 
     def _next_due_in(self, connection: Connection, after: ColumnElement[int] | None = None) -> float | None:
         wait = select(func.min(JOBS.c.due_at) - self._now())

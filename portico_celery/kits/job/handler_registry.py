@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from portico_celery.exceptions import ConfigurationError, DuplicateHandler, UnknownJobType
@@ -55,9 +55,11 @@ class HandlerRegistry:
     def declare(self, job_type: str, *, queue: str | None = None) -> JobType:
         """Add a type by its name alone: enough to create its jobs, in a process that runs none."""
         known = self._types.get(job_type)
-        if known is not None:
-            return known
-        return self._add(JobType(name=_checked_name(job_type), queue_name=queue))
+        if known is None:
+            return self._add(JobType(name=_checked_name(job_type), queue_name=queue))
+        if queue is not None and known.queue_name not in (None, queue):
+            raise ConfigurationError(f"job type {job_type!r} has the queue {known.queue_name!r} already, not {queue!r}")
+        return known if queue is None else self._add(replace(known, queue_name=queue))
 
     def _add(self, job_type: JobType) -> JobType:
         if job_type.queue_name is not None:

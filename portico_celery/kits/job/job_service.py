@@ -75,9 +75,7 @@ class JobService(JobCreator, JobReader, JobAdmin):
         if not built:
             return []
         if len(built) > MAX_JOBS_AT_ONCE:
-            raise ValidationError(
-                f"{len(built):,} jobs at once are more than a store takes in one step: pass at most {MAX_JOBS_AT_ONCE:,}"
-            )
+            raise ValidationError(f"{len(built):,} jobs are too many for one step: pass at most {MAX_JOBS_AT_ONCE:,}")
         return [job for job, _created in await self._job_queue.enqueue_all(built)]
 
     def _numbered(self, index: int, arguments: Mapping[str, Any]) -> Job:
