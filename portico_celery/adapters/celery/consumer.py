@@ -33,8 +33,8 @@ class PorticoConsumer(Consumer):
     A malformed message ends a stock worker, and the next one, and the next; here it is parked. A queue that exists is
     not declared again with other arguments, which would end the worker too; nor does one that turns out to be a quorum
     queue, which knows no prefetch count for a whole channel. A channel that the broker closes, since a message waited
-    in a busy worker for longer than consumer_timeout, is opened again. And a threads pool whose connection breaks in the
-    middle of its jobs consumes again when it is back.
+    in a busy worker for longer than consumer_timeout, is opened again. And a threads pool whose connection breaks in
+    the middle of its jobs consumes again when it is back.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

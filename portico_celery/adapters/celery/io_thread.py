@@ -25,6 +25,8 @@ T = TypeVar("T")
 Item = TypeVar("Item")
 
 _MOST_AT_ONCE = 256
+# Until something that recurs is tried again, when it failed (seconds).
+_PAUSE_SECONDS = 1.0
 
 Many = Callable[[JobStore, list[Any]], list[Any]]
 """A call of the store's that takes many items and answers for each."""
@@ -44,6 +46,11 @@ class _Work:
 class _Turn:
     run: Recurring
     at: float
+
+    @property
+    def name(self) -> str:
+        """What it does, for the log."""
+        return str(getattr(self.run, "__qualname__", self.run))
 
 
 class IOThread:
@@ -188,11 +195,14 @@ class IOThread:
                 work.future.set_exception(own_error)
 
     def _take_turn(self, turn: _Turn) -> None:
+        pause = _PAUSE_SECONDS
         try:
             pause = turn.run(self._store)
+        except StoreUnavailable as error:
+            logger.warning("store_unavailable", during=turn.name, error=str(error))
+            self._fail([], error)
         except Exception as error:  # what recurs must go on
-            logger.error("recurring_work_failed", error=repr(error), exc_info=error)
-            pause = 1.0
+            logger.error("recurring_work_failed", during=turn.name, error=repr(error), exc_info=error)
         turn.at = time.monotonic() + pause
 
 

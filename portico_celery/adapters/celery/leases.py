@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from portico_celery.adapters.celery.io_thread import IOThread
-from portico_celery.exceptions import StoreUnavailable
 from portico_celery.ports.job_store import ClaimedJob, JobStore, Lease
 from portico_celery.utils.logging import get_logger
 
@@ -55,11 +54,7 @@ class Leases:
             leases = list(self._held)
         if not leases:
             return pause
-        try:
-            kept = store.extend(leases, lease_seconds=self._lease_seconds)
-        except StoreUnavailable as error:
-            logger.warning("lease_renewal_failed", jobs=len(leases), error=str(error))
-            return min(pause, 1.0)
+        kept = store.extend(leases, lease_seconds=self._lease_seconds)
         for lease, alive in zip(leases, kept, strict=True):
             if not alive:
                 self._forget(lease)

@@ -50,13 +50,9 @@ class Sweep:
         if self._io.publisher.behind:
             # Who can't be knocked for now keeps its place; jobs whose worker is lost wait for the broker as well.
             return longest
-        try:
-            due = store.take_due(limit=_MOST_AT_ONCE, knock_seconds=self._io.settings.knock_seconds)
-            self._knock(store, due.knocks)
-            reaped = [self._reap(store, expired) for expired in due.expired]
-        except StoreUnavailable as error:
-            logger.warning("sweep_failed", error=str(error))
-            return longest
+        due = store.take_due(limit=_MOST_AT_ONCE, knock_seconds=self._io.settings.knock_seconds)
+        self._knock(store, due.knocks)
+        reaped = [self._reap(store, expired) for expired in due.expired]
         if any(reaped):
             return _SHORTEST_SLEEP
         return longest if due.next_due_in is None else min(longest, max(_SHORTEST_SLEEP, due.next_due_in))

@@ -28,7 +28,7 @@ from sqlalchemy import (
 from portico_celery.adapters.job_store import sql_reads
 from portico_celery.adapters.job_store import sql_statements as sql
 from portico_celery.adapters.job_store.sql_batch import batch_parameter, batch_table
-from portico_celery.adapters.job_store.sql_engine import make_engine, translated_errors
+from portico_celery.adapters.job_store.sql_engine import ANSWER_SECONDS, make_engine, translated_errors
 from portico_celery.adapters.job_store.sql_rows import claimed_of, envelope_of, job_of, seconds_to_micros
 from portico_celery.adapters.job_store.sql_schema import ATTEMPTS, JOBS, migrate
 from portico_celery.exceptions import StoreUnavailable
@@ -74,11 +74,17 @@ class SqlJobStore(JobStore):
 
     def initialize(self) -> None:
         """Create or migrate the tables. Idempotent."""
-        with self._initialize_lock, translated_errors(self._shown_url):
-            if not self._initialized:
-                with self._engine.begin() as connection:
-                    migrate(connection)
-                self._initialized = True
+        if self._initialized:
+            return
+        # Not for ever: who waits for one that waits for a database that is away has waited long enough.
+        if not self._initialize_lock.acquire(timeout=ANSWER_SECONDS):
+            raise StoreUnavailable(f"the job store {self._shown_url} is not prepared yet: try again")
+        try:
+            with translated_errors(self._shown_url), self._engine.begin() as connection:
+                migrate(connection)
+            self._initialized = True
+        finally:
+            self._initialize_lock.release()
 
     def close(self) -> None:
         """Release connections. Idempotent."""
