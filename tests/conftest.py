@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from uuid import uuid4
 
 import pytest
-from kombu import Connection, Queue
+from kombu import Connection, Exchange, Queue
 
 from tests.postgresql import POSTGRESQL, PrivatePostgreSQL
 from tests.services import RABBITMQ, REDIS, PrivateRabbitMQ, PrivateRedis, Service, needed
@@ -84,6 +84,8 @@ def queue_name(amqp_url: str) -> Iterator[str]:
     yield name
     with Connection(amqp_url) as connection:
         Queue(name, channel=connection.default_channel).delete()
+        # Celery declares an exchange of the same name.
+        Exchange(name, channel=connection.default_channel).delete()
 
 
 @pytest.fixture

@@ -10,8 +10,10 @@ import os
 import threading
 from typing import Any
 
+from billiard.exceptions import WorkerLostError
 from celery.utils.log import get_logger
 from celery.worker.request import Request
+from celery.worker.state import task_ready
 
 from portico_celery.adapters.celery.knock import knocked_job_id
 
@@ -31,6 +33,15 @@ class JobRequest(Request):
             self._acknowledge_now(runs_inline=pid == os.getpid() and threading.get_ident() == self._consumer_thread)
         super().on_accepted(pid, time_accepted)
 
+    def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
+        """Pass over the loss of a job's process: its lease ends, and then it is retried or dead-lettered, once."""
+        if knocked_job_id(self.request_dict) is None or not _process_was_lost(exc_info):
+            return super().on_failure(exc_info, send_failed_event, return_ok)
+        # Celery would report a failure that is none yet, and call the errbacks of a canvas.
+        task_ready(self)
+        logger.error("the process of %s[%s] was lost; the job is taken up again after its lease", self.name, self.id)
+        return None
+
     def _acknowledge_now(self, *, runs_inline: bool) -> None:
         if not runs_inline:
             self.acknowledge()
@@ -39,3 +50,10 @@ class JobRequest(Request):
             errors = self._connection_errors  # type: ignore[attr-defined]  # not in the type stubs
             self.message.ack_log_error(logger, errors)
             self.acknowledged = True
+
+
+def _process_was_lost(exc_info: Any) -> bool:
+    error = exc_info.exception
+    # What crossed a process boundary is wrapped together with its traceback.
+    error = getattr(error, "exc", error)
+    return isinstance(error, WorkerLostError | SystemExit | KeyboardInterrupt)
