@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +13,7 @@ from portico_celery.adapters.celery.job_task import check_task, define_task
 from portico_celery.adapters.celery.process_io import ProcessIO, ProcessIOProvider
 from portico_celery.adapters.celery.settings import PorticoSettings, read_settings
 from portico_celery.adapters.celery.sweep import Sweep
-from portico_celery.adapters.celery.worker_step import worker_step
+from portico_celery.adapters.celery.worker_step import refuse_green_pool, worker_step
 from portico_celery.adapters.job_queue.celery_queue import CeleryJobQueueAdapter
 from portico_celery.adapters.job_store.memory_store import MemoryJobStore
 from portico_celery.adapters.job_store.sql_store import SqlJobStore
@@ -24,6 +23,7 @@ from portico_celery.kits.job.job_service import DEFAULT_QUEUE
 from portico_celery.lifecycle import RetryPolicy
 from portico_celery.ports.job_store import JobStore
 
+_MEMORY_URL = "memory://"
 _CONSUMER = "portico_celery.adapters.celery.consumer:PorticoConsumer"
 
 
@@ -39,9 +39,7 @@ class PorticoCelery:
         self._app: Celery | None = None
         self._registry = HandlerRegistry()
         self._ignore_result: dict[str, bool] = {}
-        self._memory_store = MemoryJobStore()
-        self._io = ProcessIOProvider(self._make_io)
-        self._check_lock = threading.Lock()
+        self._io = ProcessIOProvider(self._make_io, prepare=self.check)
         if app is not None:
             self.init_app(app)
 
@@ -58,7 +56,7 @@ class PorticoCelery:
         app.add_defaults(lambda: {"worker_consumer": _CONSUMER})
         memory_transport.register()
         topology.install(app, self._job_queues)
-        app.steps["worker"].add(worker_step(self.check, self._make_sweep))
+        app.steps["worker"].add(worker_step(self._check_worker, self._make_sweep))
         signals.worker_process_shutdown.connect(self._on_process_shutdown, weak=False)
         for job_type in self._registry:
             if job_type.handler is not None:
@@ -133,6 +131,15 @@ class PorticoCelery:
         for job_type in self._registry:
             check_task(self.app, job_type.name)
 
+    def _check_worker(self, pool: Any) -> None:
+        refuse_green_pool(pool)
+        self.check()
+        if self.settings.store_url == _MEMORY_URL and "prefork" in pool.__module__:
+            raise ConfigurationError(
+                "a job store in memory is one process's own, and the prefork pool runs jobs in others: "
+                "use --pool=threads or --pool=solo, or another store"
+            )
+
     @cached_property
     def _execution(self) -> JobExecution:
         return JobExecution(self._io, lambda: self.runner)
@@ -162,12 +169,15 @@ class PorticoCelery:
         return [DEFAULT_QUEUE, *sorted(named)]
 
     def _make_io(self) -> ProcessIO:
-        self.check()
         return ProcessIO(self.app, self._make_store(), self.settings)
+
+    @cached_property
+    def _memory_store(self) -> MemoryJobStore:
+        return MemoryJobStore(result_ttl=self.settings.result_ttl)
 
     def _make_store(self) -> JobStore:
         url = self.settings.store_url
-        if url == "memory://":
+        if url == _MEMORY_URL:
             return self._memory_store
         if url.partition("://")[0] in ("redis", "rediss"):
             return _redis_store(url, self.settings.result_ttl)

@@ -74,7 +74,7 @@ def speaks_amqp(url: str) -> bool:
 
 
 class PrivateRabbitMQ:
-    """A RabbitMQ node that belongs to a test: to be stopped, frozen, killed and started again, on the same data and port.
+    """A RabbitMQ node that belongs to a test: stopped, frozen, killed and started again, on the same data and port.
 
     ``config`` holds settings of the broker as Erlang terms: ``{"consumer_timeout": "5000"}``. All that the node keeps
     is under ``data``, for tests that take it away. As a context manager it runs inside the block.

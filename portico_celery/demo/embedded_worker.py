@@ -12,7 +12,7 @@ from types import FrameType
 from celery import Celery
 from celery.app.trace import setup_worker_optimizations
 from celery.exceptions import WorkerShutdown
-from celery.utils.nodenames import default_nodename
+from celery.utils.nodenames import default_nodename, host_format
 from celery.worker import WorkController, state
 
 _CONCURRENCY = 4
@@ -27,7 +27,7 @@ def run_worker(app: Celery, *, when_ready: Callable[[], None], stopping: threadi
 
     ``when_ready`` is called when it takes messages, and ``stopping`` is set when it is told to stop.
     """
-    hostname = default_nodename("demo@%h")
+    hostname = host_format(default_nodename("demo@%h"))
     setup_worker_optimizations(app, hostname)
     worker = WorkController(
         app=app,

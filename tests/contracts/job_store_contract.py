@@ -259,6 +259,17 @@ class Claiming:
         assert jobs.claim(job.id) is None
         assert jobs.job(job.id) == job
 
+    def test_a_claim_that_can_not_be_stored_leaves_those_beside_it_free(self, jobs: StoreUnderTest) -> None:
+        [good] = jobs.insert(a_job())
+        bad = replace(a_job(), payload={"when": object()})
+        claims = [
+            Claim(job_id=good.id, worker="one", lease_seconds=LEASE),
+            Claim(job_id=bad.id, worker="one", lease_seconds=LEASE, adopt=bad),
+        ]
+        with pytest.raises((TypeError, ValueError)):
+            jobs.store.claim(claims)
+        assert jobs.claim(good.id) is not None
+
     def test_of_two_claims_one_wins(self, jobs: StoreUnderTest) -> None:
         [job] = jobs.insert(a_job())
         first, second = jobs.store.claim(

@@ -13,7 +13,7 @@ from tests.waiting import eventually
 
 KILLS = size(5, 30)
 KILL_EVERY = 2.0
-JOBS_PER_SECOND = size(60, 150)
+JOBS_PER_SECOND = size(40, 150)
 #: Most of the processes are busy at any time, so that a kill hits runs.
 JOB_SECONDS = size(0.05, 0.02)
 CONCURRENCY = 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -94,6 +95,14 @@ def test_other_arguments_are_kept_as_a_list(plain: Plain) -> None:
     record = plain.job("list")
 
     assert record.result_data == {"payload": {"marker": "list", "args": ["a", 1]}}
+
+
+def test_a_date_becomes_text_and_the_jobs_beside_it_run_once(plain: Plain) -> None:
+    plain.send("journey.succeed", kwargs={"marker": "beside-a-date"})
+    plain.send("journey.succeed", kwargs={"marker": "a-date", "when": datetime(2026, 11, 22, tzinfo=UTC)})
+    dated, beside = plain.job("a-date"), plain.job("beside-a-date")
+    assert dated.job.payload["when"] == "2026-11-22T00:00:00+00:00"
+    assert len(dated.attempts) == len(beside.attempts) == 1
 
 
 def test_a_payload_may_have_a_key_named_self(plain: Plain) -> None:

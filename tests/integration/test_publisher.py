@@ -268,6 +268,13 @@ class TestLyingBroker:
             assert client.flush()
             assert sent_ids(broker) == [job_id] * 3
 
+    def test_refused_messages_are_not_sent_again_and_again_at_once(self, tmp_path: Path) -> None:
+        with FakeBroker(Published.nack) as broker, client_of(broker.url, tmp_path, "jobs") as client:
+            client.create_many(5)
+            assert not client.flush(timeout=2.0)
+            # Once, after a second again, and then after two more.
+            assert len(broker.published) <= 10
+
     def test_a_message_that_comes_back_is_not_counted_though_it_is_confirmed(self, tmp_path: Path) -> None:
         script = Script(bounce_and_confirm, keep_silent)
         with FakeBroker(script) as broker, client_of(broker.url, tmp_path, "jobs") as client:

@@ -164,6 +164,29 @@ def test_a_worker_with_a_setting_that_can_not_work_ends_with_the_reason(
     assert message in ended.output
 
 
+def test_a_store_in_memory_is_refused_for_a_pool_of_processes(tmp_path: Path) -> None:
+    ended = small_app(tmp_path, "app.conf.worker_pool = 'prefork'", store="memory://").worker_that_ends()
+    assert ended.returncode != 0
+    assert "--pool=threads" in ended.output
+
+
+def test_a_job_may_be_created_while_the_app_is_being_made_ready() -> None:
+    app = Celery("eager", broker="portico-memory://", set_as_current=False)
+    portico = PorticoCelery(app, store="memory://")
+    portico.declare("email.send")
+    created: list[str] = []
+
+    @app.on_after_finalize.connect(weak=False)
+    def create(**_kwargs: Any) -> None:
+        created.append(str(portico.sync.create_job("email.send", {}).id))
+
+    portico.sync.create_job("email.send", {})
+
+    assert len(created) == 1
+    portico.close()
+    app.close()
+
+
 def test_a_worker_with_a_store_that_there_is_none_of_ends_with_the_reason(tmp_path: Path) -> None:
     ended = small_app(tmp_path, "", store="mysql://somewhere/jobs").worker_that_ends("-P", "solo")
     assert ended.returncode != 0

@@ -223,7 +223,10 @@ class TestUnexpectedFailure:
         assert [attempt.error is None for attempt in record.attempts] == [False, False, True]
         assert len(handler.heard) == 2
 
-    @pytest.mark.parametrize("raised", [SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError()])
+    @pytest.mark.parametrize(
+        "raised",
+        [SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError(), BaseExceptionGroup("many", [SystemExit(1)])],
+    )
     def test_a_handler_that_would_end_the_process_only_fails(self, raised: BaseException) -> None:
         async def leave(_job: Job) -> Any:
             raise raised

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -172,6 +175,17 @@ class TestAdoption:
     def test_the_payload_is_a_copy(self) -> None:
         kwargs = {"to": "ann"}
         assert adopted_payload((), kwargs) is not kwargs
+
+    def test_what_celerys_json_brings_and_json_does_not_have_becomes_text(self) -> None:
+        when, number = datetime(2026, 11, 22, 9, 30, tzinfo=UTC), UUID(int=7)
+        payload = adopted_payload(
+            (), {"when": when, "deep": [{"id": number, "price": Decimal("9.90")}], "nan": math.nan}
+        )
+        assert payload == {
+            "when": "2026-11-22T09:30:00+00:00",
+            "deep": [{"id": str(number), "price": "9.90"}],
+            "nan": "nan",
+        }
 
     def test_a_task_id_that_is_a_uuid_is_the_job_id(self) -> None:
         assert adopted_job_id(str(JOB.id)) == JOB.id

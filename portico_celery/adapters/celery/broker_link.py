@@ -37,6 +37,8 @@ class BrokerLink:
     def __init__(self, app: Celery) -> None:
         self._app = app
         self.blocked = False
+        #: What the broker would not take, since a queue is full, say; the publisher takes it from here.
+        self.refused: list[KnockMessage] = []
         self._unconfirmed: OrderedDict[int, tuple[KnockMessage, float]] = OrderedDict()
         self._returned: set[str] = set()
         self._again: list[KnockMessage] = []
@@ -172,7 +174,7 @@ class BrokerLink:
                 self._again.append(message)
 
     def _on_nack(self, tag: int, multiple: bool) -> None:
-        self._again.extend(self._settled(tag, multiple))
+        self.refused.extend(self._settled(tag, multiple))
 
     def _on_return(self, _error: Exception, _exchange: str, _routing_key: str, message: Any) -> None:
         self._returned.add(message.properties.get("message_id"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,7 @@ PARKED_QUEUE = "portico.parked"
 REASON_HEADER = "portico-parked-reason"
 
 _MOST_REASON_CHARS = 500
+_PAUSE_SECONDS = 1.0
 _CONFIRMED = {"confirm_publish": True, "read_timeout": 5.0, "write_timeout": 5.0}
 
 
@@ -101,6 +103,8 @@ class PorticoConsumer(Consumer):
         except Exception:
             # Left with the broker, which gives it to the next worker: loud, and not lost.
             logger.exception("parking failed: the message goes back to its queue")
+            # Not in a tight circle, should it fail for good.
+            time.sleep(_PAUSE_SECONDS)
             message.reject_log_error(logger, self.connection_errors, requeue=True)
         else:
             message.ack_log_error(logger, self.connection_errors)

@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
@@ -74,7 +74,7 @@ class IOThread:
             return [function(store)]
 
         def hand_over(done: Future[list[Any]]) -> None:
-            error = done.exception()
+            error = CancelledError() if done.cancelled() else done.exception()
             if not answer.set_running_or_notify_cancel():
                 return
             if error is not None:

@@ -7,8 +7,10 @@ own says that its job lives in the store. A message without that header comes fr
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, time
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
@@ -104,11 +106,22 @@ def adopted_job_id(task_id: str) -> UUID:
 
 def adopted_payload(args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """Return the payload of a plain call: one dict is merged under the kwargs, other arguments become ``args``."""
-    if not args:
-        return dict(kwargs)
     if len(args) == 1 and isinstance(args[0], dict):
-        return {**args[0], **kwargs}
-    return {**kwargs, "args": list(args)}
+        payload = {**args[0], **kwargs}
+    else:
+        payload = {**kwargs, "args": list(args)} if args else dict(kwargs)
+    return {str(key): _as_json(value) for key, value in payload.items()}
+
+
+def _as_json(value: Any) -> Any:
+    # Celery's JSON carries dates, UUIDs and decimals, which come back as such: a payload has them as text.
+    if isinstance(value, dict):
+        return {str(key): _as_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_as_json(item) for item in value]
+    if value is None or isinstance(value, str | int | bool) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    return value.isoformat() if isinstance(value, date | time) else str(value)
 
 
 def envelope_of(task_id: str, request: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import threading
 import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from typing import Any
 
 from celery import Celery
 
@@ -55,7 +56,7 @@ class ProcessIO:
         lease = Lease(job_id=finish.job_id, attempt=finish.attempt)
         future = self.writes.call_many(_finish, [finish])
         # On the I/O thread, before its next renewal could take an attempt that has just ended for a lost one.
-        future.add_done_callback(lambda done: None if done.exception() else self.leases.release(lease))
+        future.add_done_callback(lambda done: None if _failed(done) else self.leases.release(lease))
         return future
 
     def knock(self, knock: Knock) -> None:
@@ -86,6 +87,10 @@ class ProcessIO:
         self._store.close()
 
 
+def _failed(done: Future[Any]) -> bool:
+    return done.cancelled() or done.exception() is not None
+
+
 def _claim(store: JobStore, claims: list[Claim]) -> list[ClaimedJob | None]:
     return store.claim(claims)
 
@@ -97,8 +102,9 @@ def _finish(store: JobStore, finishes: list[Finish]) -> list[Job | None]:
 class ProcessIOProvider:
     """Gives each process its own ProcessIO."""
 
-    def __init__(self, make: Callable[[], ProcessIO]) -> None:
+    def __init__(self, make: Callable[[], ProcessIO], *, prepare: Callable[[], None]) -> None:
         self._make = make
+        self._prepare = prepare
         self._lock = threading.Lock()
         self._current: ProcessIO | None = None
         _providers.add(self)
@@ -108,6 +114,8 @@ class ProcessIOProvider:
         current = self._current
         if current is not None:
             return current
+        # Not under the lock: preparing the app calls whoever waits for that, and they may come here.
+        self._prepare()
         with self._lock:
             if self._current is None:
                 self._current = self._make()

@@ -27,7 +27,11 @@ logger = get_logger(__name__)
 # Beyond this many waiting knocks the newest are dropped: the sweep finds their rows when the broker is back.
 MOST_WAITING = 10_000
 _RECONNECT_SECONDS = 1.0
+_BUSY_SECONDS = 0.5
 _IDLE_SECONDS = 5.0
+# A message that the broker refused is sent again after a pause, which doubles while it goes on refusing.
+_SHORTEST_HOLD_SECONDS = 1.0
+_LONGEST_HOLD_SECONDS = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +53,9 @@ class KnockPublisher:
         self._waiting: OrderedDict[UUID, KnockMessage] = OrderedDict()
         self._in_hand: list[KnockMessage] = []
         self._doubtful: deque[_Doubtful] = deque()
+        self._held: list[KnockMessage] = []
+        self._held_until = 0.0
+        self._held_pause = _SHORTEST_HOLD_SECONDS
         self._thread: threading.Thread | None = None
         self._stopping = False
         self._reachable = True
@@ -105,11 +112,11 @@ class KnockPublisher:
         self._woken.close()
 
     def _is_empty(self) -> bool:
-        return not self._waiting and not self._in_hand and not self._doubtful
+        return not self._waiting and not self._in_hand and not self._doubtful and not self._held
 
     def _wake(self) -> None:
-        # Where the pipe is full, so many wake-ups are under way that one more says nothing new.
-        with contextlib.suppress(BlockingIOError):
+        # Where the pipe is full, so many wake-ups are under way that one more says nothing new; or it is closed.
+        with contextlib.suppress(OSError):
             self._wake_up.send(b"\0")
 
     def _run(self) -> None:
@@ -136,7 +143,7 @@ class KnockPublisher:
                 self._send_what_waits(link)
                 self._take_in(link)
                 if not self._doubtful and not (self._waiting and link.room):
-                    selector.select(1.0 if link.unconfirmed else _IDLE_SECONDS)
+                    selector.select(_BUSY_SECONDS if link.unconfirmed or self._held else _IDLE_SECONDS)
                     self._clear_wake_ups()
 
     def _resolve_doubts(self, link: BrokerLink) -> None:
@@ -146,7 +153,8 @@ class KnockPublisher:
             with self._lock:
                 on_their_way = [*self._waiting.values(), *link.unconfirmed]
                 there += sum(message.queue_name == doubtful.queue_name for message in on_their_way)
-                missing = max(0, doubtful.expected - there)
+                # At least one, the longest due: other messages may be there, which hide that ours is not.
+                missing = max(1, doubtful.expected - there)
                 for message in doubtful.messages[:missing]:
                     self._waiting.setdefault(message.job_id, message)
                 self._doubtful.popleft()
@@ -165,12 +173,28 @@ class KnockPublisher:
 
     def _take_in(self, link: BrokerLink) -> None:
         again = link.attend()
+        refused, link.refused = link.refused, []
         with self._lock:
             self._in_hand = link.unconfirmed
             for message in again:
                 self._waiting.setdefault(message.job_id, message)
+            if refused:
+                self._hold_back(refused)
+            if self._held and time.monotonic() >= self._held_until:
+                for message in self._held:
+                    self._waiting.setdefault(message.job_id, message)
+                self._held = []
             if self._is_empty():
+                self._held_pause = _SHORTEST_HOLD_SECONDS
                 self._lock.notify_all()
+
+    def _hold_back(self, refused: list[KnockMessage]) -> None:
+        # To send them again at once would go round and round for as long as the queue is full.
+        if not self._held:
+            self._held_until = time.monotonic() + self._held_pause
+            self._held_pause = min(self._held_pause * 2, _LONGEST_HOLD_SECONDS)
+            logger.warning("knocks_refused", queue_name=refused[0].queue_name, hint="is the queue full?")
+        self._held.extend(refused)
 
     def _give_back(self, link: BrokerLink) -> None:
         # What was not confirmed may or may not have arrived. Sent twice is harmless: the claim decides.

@@ -69,8 +69,10 @@ def _queues_in_routes(routes: Any) -> Iterator[str]:
 def _scratch_channel(connection: Connection) -> Iterator[Any]:
     # A broker's No closes the channel it was asked on, and only that.
     channel: Any = connection.channel()
-    yield channel
-    channel.close()
+    try:
+        yield channel
+    finally:
+        channel.close()
 
 
 def exists(connection: Connection, name: str) -> bool:

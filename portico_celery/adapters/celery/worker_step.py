@@ -13,8 +13,8 @@ from portico_celery.exceptions import ConfigurationError
 _GREEN_POOLS = ("gevent", "eventlet")
 
 
-def worker_step(check: Callable[[], None], make_sweep: Callable[[], Sweep]) -> type[bootsteps.StartStopStep]:
-    """Make the boot step of one app: ``check`` runs when a worker is built, the sweep while it runs."""
+def worker_step(check: Callable[[Any], None], make_sweep: Callable[[], Sweep]) -> type[bootsteps.StartStopStep]:
+    """Make the boot step of one app: ``check`` sees a worker's pool when it is built, the sweep while it runs."""
 
     class PorticoStep(bootsteps.StartStopStep):
         """Checks the wiring at start, then sweeps in the worker's main process."""
@@ -24,8 +24,7 @@ def worker_step(check: Callable[[], None], make_sweep: Callable[[], Sweep]) -> t
 
         def __init__(self, worker: Any, **kwargs: Any) -> None:
             super().__init__(worker, **kwargs)
-            refuse_green_pool(worker.pool_cls)
-            check()
+            check(worker.pool_cls)
             self._sweep: Sweep | None = None
 
         def start(self, worker: Any) -> None:  # noqa: ARG002  # Celery's signature

@@ -115,12 +115,8 @@ class CeleryJobQueueAdapter(JobQueueAdapter):
         return await self._start_afresh(_as_uuid(job_id)) is not None
 
     async def _start_afresh(self, job_id: UUID) -> Job | None:
-        io = self._io
-        knock_seconds = io.settings.knock_seconds
-        job = await AwaitableFuture(io.writes.call(lambda store: store.requeue(job_id, knock_seconds=knock_seconds)))
-        if job is not None:
-            io.knock(Knock(job=job))
-        return job
+        # Due at once: the sweep knocks, and knows what a plain client's message carried.
+        return await AwaitableFuture(self._io.writes.call(lambda store: store.requeue(job_id, knock_seconds=0.0)))
 
     async def discard_job(self, job_id: UUID | str) -> bool:
         """Delete a job that has ended; True only if this call did it."""

@@ -143,7 +143,9 @@ class SqlJobStore(JobStore):
     def claim(self, claims: Sequence[Claim]) -> list[ClaimedJob | None]:
         """Take the jobs that may start now, all in one statement; those to adopt need another."""
         statement, rows = sql.claim(self._claims, self._now()), self._batch([sql.claim_row(claim) for claim in claims])
-        with self._single_statement() as connection:
+        # Both or neither: a job that was taken by the first and is not reported would wait for its lease to end.
+        alone = all(claim.adopt is None for claim in claims)
+        with self._single_statement() if alone else self._transaction() as connection:
             taken = {row.id: claimed_of(row) for row in connection.execute(statement, rows).all()}
             # Two claims of one job: the first has it.
             return [taken.pop(claim.job_id, None) or self._adopt(connection, claim) for claim in claims]

@@ -129,7 +129,11 @@ async def _shielded_from_exit(work: Awaitable[T]) -> T:
         if current is not None and current.cancelling():
             raise
         raise JobFailed("the handler raised CancelledError") from error
-    except (SystemExit, KeyboardInterrupt) as error:
+    except GeneratorExit:
+        raise
+    except BaseException as error:
+        if isinstance(error, Exception):
+            raise
         raise JobFailed(f"the handler raised {error!r}") from error
 
 
@@ -160,8 +164,15 @@ def _as_json(value: Any) -> Any:
     try:
         json.dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError):
-        return str(value)
+        return _as_text(value)
     return value
+
+
+def _as_text(value: Any) -> str:
+    try:
+        return str(value)
+    except Exception:  # noqa: BLE001  # even this must not fail work that is done
+        return object.__repr__(value)
 
 
 def _failed(error: Exception) -> Failed:
