@@ -9,13 +9,13 @@ from typing import Any
 
 from tests.faults.sizes import size
 from tests.faults.system import System
+from tests.faults.workers import Worker
 from tests.waiting import eventually
 
 KILLS = size(5, 30)
 KILL_EVERY = 2.0
-JOBS_PER_SECOND = size(40, 150)
-#: Most of the processes are busy at any time, so that a kill hits runs.
-JOB_SECONDS = size(0.05, 0.02)
+JOBS_PER_SECOND = size(20, 150)
+JOB_SECONDS = size(0.1, 0.02)
 CONCURRENCY = 2
 #: How many runs can have been under way when a worker was killed.
 BOUND = KILLS * CONCURRENCY
@@ -30,9 +30,24 @@ def storm(system: System, chances: random.Random, options: Mapping[str, Any]) ->
     for kill in range(KILLS):
         until = time.monotonic() + KILL_EVERY * chances.uniform(0.6, 1.4)
         _create_until(system, until, options)
+        _aim(system, pair[kill % 2], options)
         system.workers.kill(pair[kill % 2])
         pair[kill % 2] = system.workers.start(concurrency=CONCURRENCY, ready=False)
     system.wait_until_all_ended(DRAIN_SECONDS)
+
+
+def _aim(system: System, worker: Worker, options: Mapping[str, Any]) -> None:
+    """Return when the worker is in the middle of a job: a kill that hits nobody proves nothing."""
+    system.create_all([{"payload": {"seconds": JOB_SECONDS}, **options}] * 4)
+
+    def is_busy() -> bool:
+        ended = {(line.job_id, line.attempt) for line in system.ledger.ends}
+        pids = set(worker.children)
+        return any(line.pid in pids and (line.job_id, line.attempt) not in ended for line in system.ledger.starts)
+
+    # Where the others have done all the work meanwhile, this one is killed at rest.
+    until = time.monotonic() + 5.0
+    eventually(lambda: is_busy() or time.monotonic() > until)
 
 
 def _create_until(system: System, until: float, options: Mapping[str, Any]) -> None:
