@@ -5,7 +5,7 @@ BIN := .venv/bin
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint types bench clean
+.PHONY: help demo test lint types faults bench clean
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ lint: .venv/.installed ## Check style, format, types and the rules of who may im
 
 types: .venv/.installed ## Check the types alone
 	$(BIN)/mypy
+
+faults: .venv/.installed ## Run the fault tests at their full size, which takes long (ARGS="-k f07")
+	PORTICO_FAULTS=full $(BIN)/python -m pytest --timeout=0 tests/faults $(ARGS)
 
 bench: .venv/.installed ## Measure beside plain Celery, on a running RabbitMQ (ARGS="--jobs 2000")
 	$(BIN)/python -m benchmarks.create_and_run $(ARGS)
