@@ -156,3 +156,14 @@ def test_a_job_is_the_same_to_a_client_as_over_http(stage: Stage) -> None:
     shown = stage.job(f"/webhooks/jobs/{job_id}")
     assert record.job.id == UUID(shown["job_id"])
     assert record.result_data == shown["result_data"] == {"payload": {"from": "a client"}}
+
+
+def test_a_dead_letter_that_is_requeued_runs_again_and_keeps_its_history(stage: Stage) -> None:
+    job, _seen = stage.ended(stage.post("journey.raise", max_retries=0))
+
+    assert stage.journey.portico.sync.requeue_job(job["job_id"])
+    stage.journey.eventually(lambda: stage.runs(job) == [0, 0], "the second run")
+    again = stage.journey.ended(UUID(job["job_id"]))
+
+    assert again.job.retry_count == 0
+    assert [attempt.number for attempt in again.attempts] == [1, 2]
