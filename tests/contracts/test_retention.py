@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from portico_celery.lifecycle import Failed, Succeeded, decide
-from portico_celery.ports.job_store import DEFAULT_RESULT_TTL
+from portico_celery.ports.job_store import DEFAULT_RESULT_TTL, Lease
 from tests.contracts.stores import SERVERS, STORES, StoreUnderTest, a_job
 
 
@@ -48,3 +48,17 @@ def test_an_old_job_that_has_not_ended_is_kept(jobs: StoreUnderTest) -> None:
 
     assert jobs.store.get(waiting.id) is not None
     assert jobs.store.get(running.job.id) is not None
+
+
+def test_a_dead_letter_whose_handler_has_not_heard_of_its_end_is_kept_until_it_has(jobs: StoreUnderTest) -> None:
+    dead = jobs.lose(jobs.take(a_job(max_retries=0)))
+
+    jobs.advance(DEFAULT_RESULT_TTL * 1.5)
+    assert jobs.knocked() == {dead.id}
+    claimed = jobs.claim(dead.id)
+    assert claimed is not None
+
+    jobs.store.settle_loss(Lease(job_id=dead.id, attempt=claimed.attempt))
+    jobs.advance(120)
+    jobs.sweep()
+    assert jobs.store.get(dead.id) is None

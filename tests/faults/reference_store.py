@@ -6,53 +6,15 @@ answer as so many single ones.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from dataclasses import replace
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from portico_celery import lifecycle
 from portico_celery.ports.job import Job, JobStatus, QueueStats
-from portico_celery.ports.job_reader import Attempt, JobRecord
+from portico_celery.ports.job_reader import JobRecord
 from portico_celery.ports.job_store import DEFAULT_RESULT_TTL, Claim, ClaimedJob, DueWork, Finish, Knock, Lease
-
-BEGINNING = datetime(2030, 1, 1, tzinfo=UTC)
-
-
-@dataclass
-class Row:
-    """A job, and what its store knows beside it."""
-
-    job: Job
-    not_before: datetime
-    due_at: datetime | None
-    attempt: int = 0
-    worker: str = ""
-    knocks: int = 0
-    worker_lost: bool = False
-    result_data: Mapping[str, Any] | None = None
-    envelope: Mapping[str, Any] | None = None
-    ended_badly: list[Attempt] = field(default_factory=list)
-
-    @property
-    def runs(self) -> bool:
-        return self.job.status is JobStatus.RUNNING
-
-    @property
-    def owes_notice(self) -> bool:
-        return lifecycle.owes_loss_notice(self.job, self.worker_lost)
-
-    @property
-    def this_attempt(self) -> Attempt:
-        started_at = self.job.started_at or BEGINNING
-        return Attempt(number=self.attempt, worker=self.worker, started_at=started_at, ended_at=self.job.completed_at)
-
-    def claimed(self) -> ClaimedJob:
-        lost_error = self.job.error_message if self.worker_lost else None
-        return ClaimedJob(
-            job=self.job, attempt=self.attempt, worker=self.worker, lost_error=lost_error, envelope=self.envelope
-        )
+from tests.faults.reference_row import BEGINNING, Row
 
 
 class ReferenceStore:
@@ -181,11 +143,7 @@ class ReferenceStore:
 
     def get(self, job_id: UUID) -> JobRecord | None:
         row = self.rows.get(job_id)
-        if row is None:
-            return None
-        shown = [row.this_attempt] if row.job.status in (JobStatus.RUNNING, JobStatus.COMPLETED) else []
-        result_data = None if row.result_data is None else dict(row.result_data)
-        return JobRecord(job=row.job, result_data=result_data, attempts=(*row.ended_badly, *shown))
+        return None if row is None else row.record()
 
     def count_pending(self, queue_name: str) -> int:
         rows = self.rows.values()

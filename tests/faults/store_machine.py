@@ -17,22 +17,20 @@ from hypothesis.stateful import initialize, rule
 from portico_celery.lifecycle import REQUEUABLE, TERMINAL, WAITING, Lost
 from portico_celery.ports.job import Job, JobStatus
 from portico_celery.ports.job_store import Claim, ClaimedJob
-from tests.faults.reference_store import Row
+from tests.faults.reference_row import Row
 from tests.faults.store_choices import IDS, OUTCOMES, UNTIL_DUE, NewJob, claim_of, finish_of, lease_of, moves, new_jobs
-from tests.faults.store_pair import TICK
+from tests.faults.store_pair import LEASE, TICK
 from tests.faults.watched_store import OpenStore, WatchedStore
 
 T = TypeVar("T")
 
 
 class StoreMachine(WatchedStore):
-    """Producers, workers, reapers, operators and time, each doing what it likes.
-
-    Each move looks first for a job that it can change.
-    """
+    """Producers, workers, reapers, operators and time: each move looks first for a job that it can change."""
 
     def __init__(self, open_store: OpenStore, seen: Counter[str]) -> None:
         super().__init__(open_store, seen)
+        # The newest first.
         self.claimed: list[ClaimedJob] = []
         self.expired: list[ClaimedJob] = []
 
@@ -66,9 +64,9 @@ class StoreMachine(WatchedStore):
         if doubled:
             self._claim([claim_of(ids[0], "worker-2")])
 
-    def adopt(self, new: list[NewJob]) -> None:
-        jobs = [replace(self._job(one), scheduled_at=None) for one in new]
-        self._claim([replace(claim_of(job.id, "worker-3"), adopt=job, envelope={"task_id": "7"}) for job in jobs])
+    def adopt(self, new: NewJob) -> None:
+        job = replace(self._job(new), scheduled_at=None)
+        self._claim([replace(claim_of(job.id, "worker-3"), adopt=job, envelope={"task_id": "7"})])
 
     def _claim(self, wanted: list[Claim]) -> None:
         # Whether two who ask for one notice in one call both get it is left to the store.
@@ -79,7 +77,7 @@ class StoreMachine(WatchedStore):
                 self.seen["claims_refused"] += 1
             else:
                 self.seen["notices" if claimed.job.status is JobStatus.DEAD_LETTER else "claimed"] += 1
-                self.claimed.append(claimed)
+                self.claimed.insert(0, claimed)
 
     def finish(self, places: list[int], outcome: str, delay: int, twice: bool) -> None:
         held = chosen(self._held(lambda row: row.runs), places)
@@ -109,12 +107,20 @@ class StoreMachine(WatchedStore):
     def _sweep(self) -> None:
         stored = len(self.pair.reference.rows)
         found = self.pair.sweep()
-        self.expired += found.expired
+        self.expired[:0] = found.expired
         self.seen["swept"] += len(found.knocks)
         self.seen["deleted"] += stored - len(self.pair.reference.rows)
 
     def reap(self, places: list[int], delay: int) -> None:
-        losses = [(one, Lost(worker=one.worker, attempt=one.attempt)) for one in chosen(self.expired[::-1], places)]
+        self._reap(chosen(self.expired, places), delay)
+
+    def lose_the_workers(self, delay: int) -> None:
+        self.pair.advance(LEASE)
+        self._sweep()
+        self._reap([claimed for claimed in map(self.pair.holder, IDS) if claimed is not None], delay)
+
+    def _reap(self, found: list[ClaimedJob], delay: int) -> None:
+        losses = [(one, Lost(worker=one.worker, attempt=one.attempt)) for one in found]
         self.end([finish_of(one, lost, delay, expired_only=True) for one, lost in losses], "reaped")
 
     def cancel(self, place: int) -> None:
@@ -133,13 +139,13 @@ class StoreMachine(WatchedStore):
         return [job_id for job_id, row in self.pair.reference.rows.items() if fits(row)] + IDS
 
     def _held(self, fits: Callable[[Row], bool]) -> list[ClaimedJob]:
-        rows, newest_first = self.pair.reference.rows, self.claimed[::-1]
-        fitting = [
-            one
-            for one in newest_first
-            if (row := rows.get(one.job.id)) is not None and row.attempt == one.attempt and fits(row)
-        ]
-        return fitting + newest_first
+        """All that were ever claimed: first who holds a job that fits, then who held it before, then the others."""
+
+        def distance(one: ClaimedJob) -> int:
+            row = self.pair.reference.rows.get(one.job.id)
+            return 2 if row is None or not fits(row) else int(row.attempt != one.attempt)
+
+        return sorted(self.claimed, key=distance)
 
 
 def chosen(candidates: Sequence[T], places: Iterable[int]) -> list[T]:

@@ -16,7 +16,8 @@ from portico_celery.ports.job import Job, QueueStats
 from portico_celery.ports.job_reader import JobFilter, JobRecord
 from portico_celery.ports.job_store import Claim, ClaimedJob, DueWork, Finish, Lease
 from tests.contracts.stores import StoreUnderTest
-from tests.faults.reference_store import BEGINNING, ReferenceStore
+from tests.faults.reference_row import BEGINNING
+from tests.faults.reference_store import ReferenceStore
 
 T = TypeVar("T")
 
@@ -106,7 +107,8 @@ class StorePair:
         return self._same(self._store.count_pending(queue_name), self.reference.count_pending(queue_name))
 
     def _same(self, found: T, expected: T) -> T:
-        assert self._in_ticks(found) == expected
+        answer = self._in_ticks(found)
+        assert answer == expected, f"the store's answer:  {answer}\nthe lifecycle's own: {expected}"
         return expected
 
     def _in_real_time(self, job: Job) -> Job:

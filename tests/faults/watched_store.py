@@ -28,6 +28,7 @@ class WatchedStore(RuleBasedStateMachine):
         self.pair = StorePair(self._open.enter_context(open_store()))
         self.seen = seen
         self.seen["runs"] += 1
+        self._checks = 0
         self._attempts: Counter[UUID] = Counter()
         self._ended_badly: Counter[UUID] = Counter()
 
@@ -37,14 +38,17 @@ class WatchedStore(RuleBasedStateMachine):
     def end(self, finishes: list[Finish], name: str) -> None:
         """End attempts, and remember for which of them the history must have grown."""
         for finish, job in zip(finishes, self.pair.finish(finishes), strict=True):
-            self.seen[f"{name}_refused" if job is None else name] += 1
+            holder = self.pair.reference.holder(finish.job_id)
+            overtaken = holder is not None and holder.attempt != finish.attempt
+            self.seen[name if job else f"{name}_overtaken" if overtaken else f"{name}_refused"] += 1
             self._ended_badly[finish.job_id] += job is not None and job.status is not JobStatus.COMPLETED
 
     @invariant()
     def the_store_is_what_the_lifecycle_made_of_it(self) -> None:
         self.seen["checks"] += 1
+        self._checks += 1
         jobs = {job.id: job for job in self.pair.list_jobs()}
-        self._look_at_counts(list(jobs.values()), QUEUES[self.seen["checks"] % len(QUEUES)])
+        self._look_at_counts(list(jobs.values()), QUEUES[self._checks % len(QUEUES)])
         while self.pair.touched:
             job_id = self.pair.touched.pop()
             self._look_at(job_id, jobs.get(job_id))
@@ -55,15 +59,15 @@ class WatchedStore(RuleBasedStateMachine):
             # Under the same id there may be another job.
             del self._attempts[job_id], self._ended_badly[job_id]
             return
-        assert record.job == job
+        assert record.job == job, f"read alone: {record.job}\nin the list: {job}"
         shown = record.job.status in (JobStatus.RUNNING, JobStatus.COMPLETED)
-        assert len(record.attempts) == self._ended_badly[job_id] + shown
-        assert (holder is not None) == (record.job.status is JobStatus.RUNNING)
+        assert len(record.attempts) == self._ended_badly[job_id] + shown, f"in the history: {record.attempts}"
+        assert (holder is not None) == (record.job.status is JobStatus.RUNNING), f"{holder} holds {record.job}"
         attempt = record.attempts[-1].number if record.attempts else 0
-        assert attempt >= self._attempts[job_id]
+        assert attempt >= self._attempts[job_id], f"attempt {attempt} after attempt {self._attempts[job_id]}"
         self._attempts[job_id] = attempt
 
     def _look_at_counts(self, jobs: list[Job], queue_name: str) -> None:
         counts = Counter(job.status for job in jobs if job.queue_name == queue_name)
-        assert self.pair.stats(queue_name) == lifecycle.queue_stats(queue_name, counts)
-        assert self.pair.count_pending(queue_name) == counts[JobStatus.PENDING]
+        assert self.pair.stats(queue_name) == lifecycle.queue_stats(queue_name, counts), f"listed: {counts}"
+        assert self.pair.count_pending(queue_name) == counts[JobStatus.PENDING], f"listed: {counts}"

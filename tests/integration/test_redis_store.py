@@ -151,7 +151,7 @@ class TestRetention:
         ):
             [dead, cancelled, done] = insert(store, a_job(), a_job(), a_job())
             [claimed] = claim(store, dead)
-            finish(store, Transition(status=JobStatus.DEAD_LETTER, retry_count=3, worker_lost=True), claimed)
+            finish(store, Transition(status=JobStatus.DEAD_LETTER, retry_count=3), claimed)
             store.cancel(cancelled.id)
             finish(store, COMPLETED, *claim(store, done))
             store.clock_offset = DAY - 60
@@ -181,7 +181,7 @@ class TestRetention:
 
     def test_a_job_that_was_discarded_leaves_nothing(self, store: RedisJobStore, client: Redis) -> None:
         [claimed] = claim(store, *insert(store, a_job()))
-        finish(store, Transition(status=JobStatus.DEAD_LETTER, retry_count=3, worker_lost=True), claimed)
+        finish(store, Transition(status=JobStatus.DEAD_LETTER, retry_count=3), claimed)
         assert store.discard(claimed.job.id)
         assert left(client) == set()
 

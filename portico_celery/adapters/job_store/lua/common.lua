@@ -20,7 +20,7 @@ local TERMINAL = {completed = true, failed = true, dead_letter = true}
 -- those that have expired stay until they are reaped, and the sweep must not wade through them.
 local DUE = tag .. ':due'        -- waiting jobs, and dead letters that owe a notice: the next knock
 local LEASES = tag .. ':leases'  -- running jobs: the end of their lease
-local ENDED = tag .. ':ended'    -- jobs in a terminal state: when they ended
+local ENDED = tag .. ':ended'    -- jobs that ended, and owe no notice: when they did
 
 -- A Redis that is full aborts a script whose first write may take memory, and lets any other go on to its end. It shall
 -- take no new jobs then, but those it has shall run and end, and so make room: their scripts begin with a removal. This

@@ -50,8 +50,7 @@ if status ~= 'completed' then
 end
 if WAITING[status] or owes_loss_notice(request) then
   redis.call('ZADD', DUE, now + request.delay, id)
-end
-if TERMINAL[status] then
+elseif TERMINAL[status] then
   redis.call('ZADD', ENDED, now, id)
 end
 return whole(id)
