@@ -15,8 +15,10 @@ from portico_celery import PorticoCelery
 from portico_celery.ports.job import Job, JobResult
 
 BROKER = os.environ.get("BENCH_BROKER_URL", "amqp://guest:guest@127.0.0.1:5672//")
-PLAIN_QUEUE = "portico-bench-plain"
-JOB_QUEUE = "portico-bench-jobs"
+# Of one run of the benchmark, which begins with nothing in them.
+RUN = os.environ.get("BENCH_RUN", "by-hand")
+PLAIN_QUEUE = f"portico-bench-plain-{RUN}"
+JOB_QUEUE = f"portico-bench-jobs-{RUN}"
 
 
 class Countdown:
@@ -42,10 +44,12 @@ class Countdown:
 countdown = Countdown(int(os.environ.get("BENCH_JOBS", "1")))
 
 plain = Celery("plain", broker=BROKER)
-# What Celery's documentation recommends for tasks that must not be lost.
+# What Celery's documentation recommends for tasks that must not be lost, with a record of what came of each, as ours.
 plain.conf.update(
     task_acks_late=True,
-    task_ignore_result=True,
+    result_backend=os.environ.get("BENCH_RESULT_URL", "redis://127.0.0.1:6379/0"),
+    result_backend_transport_options={"global_keyprefix": "portico-bench-"},
+    result_expires=300,
     broker_transport_options={"confirm_publish": True},
     broker_connection_retry_on_startup=True,
 )

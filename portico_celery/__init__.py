@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from portico_celery.compose import PorticoCelery
+    from portico_celery.compose import CronSchedule, PorticoCelery, ScheduleConfig
 
-__all__ = ["PorticoCelery"]
+__all__ = ["CronSchedule", "PorticoCelery", "ScheduleConfig"]
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
     # On demand, so that importing a port does not import Celery.
-    if name == "PorticoCelery":
-        from portico_celery.compose import PorticoCelery
+    if name in __all__:
+        from portico_celery import compose
 
-        return PorticoCelery
+        return getattr(compose, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,7 +10,20 @@ _USAGE_ERROR = 2
 _INTERRUPTED = 130  # as a shell reports it
 # Outside this package, and not everywhere: the repository's own examples, and what the extras bring.
 _OPTIONAL = frozenset(
-    {"examples", "webhook_app", "flask", "marshmallow", "werkzeug", "aiohttp", "aiosmtpd", "aiosmtplib"}
+    {
+        "examples",
+        "webhook_app",
+        "flask",
+        "marshmallow",
+        "werkzeug",
+        "jiter",
+        "limits",
+        "apispec",
+        "flask_swagger_ui",
+        "aiohttp",
+        "aiosmtpd",
+        "aiosmtplib",
+    }
 )
 
 
@@ -38,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _demo(*, once: bool) -> int:
     try:
         from portico_celery.demo.run import run
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         missing = (error.name or "").partition(".")[0]
         if missing not in _OPTIONAL:
             raise

@@ -2,28 +2,49 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
 from celery import Celery, signals
+from kombu.exceptions import OperationalError
 
-from portico_celery.adapters.celery import memory_transport, topology
+from portico_celery.adapters.celery import beat_scheduler, memory_transport, origin, topology
+from portico_celery.adapters.celery.cron_schedule import CronSchedule
 from portico_celery.adapters.celery.job_execution import JobExecution
 from portico_celery.adapters.celery.job_task import check_task, define_task
 from portico_celery.adapters.celery.process_io import ProcessIO, ProcessIOProvider
-from portico_celery.adapters.celery.settings import PorticoSettings, read_settings
+from portico_celery.adapters.celery.pull.pull_mode import PullMode
+from portico_celery.adapters.celery.revoking import revoke_step
+from portico_celery.adapters.celery.settings import NEWER_SCHEMA, PorticoSettings, check_result_ttl, read_settings
+from portico_celery.adapters.celery.start_checks import refuse_green_pool, refuse_pickle, unsafe_settings
 from portico_celery.adapters.celery.sweep import Sweep
-from portico_celery.adapters.celery.worker_step import refuse_green_pool, worker_step
+from portico_celery.adapters.celery.unknown_jobs import UnknownJobs
+from portico_celery.adapters.celery.warm_shutdown import WarmShutdown
+from portico_celery.adapters.celery.worker_step import worker_step
 from portico_celery.adapters.job_queue.celery_queue import CeleryJobQueueAdapter
 from portico_celery.adapters.job_store.memory_store import MemoryJobStore
-from portico_celery.adapters.job_store.sql_store import SqlJobStore
+from portico_celery.adapters.job_store.store_urls import MEMORY_URL, open_store
+from portico_celery.adapters.job_trigger.schedule_trigger.cron_fire_times import read_fire_times
 from portico_celery.exceptions import ConfigurationError
-from portico_celery.kits.job import HandlerRegistry, JobRunner, JobService, SyncJobService
+from portico_celery.kits.job import HandlerRegistry, JobRunner, JobService, SyncJobService, WorkerManager
 from portico_celery.kits.job.job_service import DEFAULT_QUEUE
 from portico_celery.lifecycle import RetryPolicy
 from portico_celery.ports.job_store import JobStore
+from portico_celery.ports.schedule import ScheduleConfig
+from portico_celery.scheduling.fire_times import FireTimes
+from portico_celery.scheduling.schedule_book import ScheduleBook, check_all
+from portico_celery.scheduling.schedule_file import add_configured
+from portico_celery.scheduling.schedule_runner import ScheduleRunner
+from portico_celery.scheduling.schedule_service import ScheduleService
+from portico_celery.utils.logging import get_logger
 
-_MEMORY_URL = "memory://"
+__all__ = ["CronSchedule", "PorticoCelery", "ScheduleConfig"]
+
+logger = get_logger(__name__)
+
 _CONSUMER = "portico_celery.adapters.celery.consumer:PorticoConsumer"
 
 
@@ -39,7 +60,9 @@ class PorticoCelery:
         self._app: Celery | None = None
         self._registry = HandlerRegistry()
         self._ignore_result: dict[str, bool] = {}
+        self._schedules = ScheduleBook(read_fire_times)
         self._io = ProcessIOProvider(self._make_io, prepare=self.check)
+        self._shutdown: WarmShutdown | None = None
         if app is not None:
             self.init_app(app)
 
@@ -52,11 +75,13 @@ class PorticoCelery:
             raise ConfigurationError("this Celery app, or this PorticoCelery, is attached already: attach once")
         self._app = app
         app.portico = self  # type: ignore[attr-defined]  # as Flask's extensions do
-        # A default: an app that names a consumer of its own keeps it.
-        app.add_defaults(lambda: {"worker_consumer": _CONSUMER})
+        # Defaults: an app that names a consumer or a scheduler of its own keeps it.
+        app.add_defaults(lambda: {"worker_consumer": _CONSUMER, "beat_scheduler": beat_scheduler.NAME})
         memory_transport.register()
         topology.install(app, self._job_queues)
-        app.steps["worker"].add(worker_step(self._check_worker, self._make_sweep))
+        origin.install(app)
+        app.steps["worker"].add(worker_step(self._check_worker, self._make_sweep, self._arm_shutdown))
+        app.steps["consumer"].add(revoke_step(self._io))
         signals.worker_process_shutdown.connect(self._on_process_shutdown, weak=False)
         for job_type in self._registry:
             if job_type.handler is not None:
@@ -85,10 +110,21 @@ class PorticoCelery:
         """Make a job type known by its name alone: enough to create its jobs."""
         self._registry.declare(job_type, queue=queue)
 
+    def schedule(self, config: ScheduleConfig, *, fire_times: FireTimes | None = None) -> None:
+        """Have beat make jobs at the times of a cron line, or at ``fire_times`` of your own.
+
+        Raises InvalidSchedule, ConfigurationError for a name that is taken, UnknownJobType for a job type that is
+        neither registered nor declared yet, ValidationError for jobs that can't be made.
+        """
+        # The settings may not be there yet, and with them the limit of a payload: the beat, and lint, keep to it.
+        unlimited = JobService(self.queue, registry=self._registry, max_payload_bytes=sys.maxsize)
+        self._schedules.add(config, fire_times=fire_times, check_job=unlimited.check_job)
+
     def _define_task(self, name: str) -> None:
         if self.app.finalized:  # type: ignore[attr-defined]  # not in the type stubs
             check_task(self.app, name)
-        define_task(self.app, name, self._execution, ignore_result=self._ignore_result[name])
+        queue, ignore_result = self._registry.get(name).queue_name, self._ignore_result[name]
+        define_task(self.app, name, self._execution, ignore_result=ignore_result, queue=queue)
 
     @property
     def app(self) -> Celery:
@@ -102,10 +138,15 @@ class PorticoCelery:
         """The portico_ settings, read at first use. Raises ConfigurationError."""
         return read_settings(self.app, store_url=self._store_url)
 
+    @property
+    def keeps_jobs_in_memory(self) -> bool:
+        """Whether jobs live in this process alone, as do schedules. Raises ConfigurationError."""
+        return self.settings.store_url == MEMORY_URL
+
     @cached_property
     def queue(self) -> CeleryJobQueueAdapter:
         """The JobQueueAdapter."""
-        return CeleryJobQueueAdapter(self._io)
+        return CeleryJobQueueAdapter(self._io, self._make_pull_mode)
 
     @cached_property
     def service(self) -> JobService:
@@ -117,12 +158,63 @@ class PorticoCelery:
         """The same service, for synchronous callers."""
         return SyncJobService(self.service)
 
+    def worker_manager(self, *, queues: Sequence[str] | None = None, concurrency: int = 10) -> WorkerManager:
+        """Make a WorkerManager with the registered handlers and this app's settings.
+
+        Without ``queues`` it takes from the queues that a Celery worker would: the default one and those of the
+        handlers. Raises ConfigurationError.
+        """
+        settings = self.settings
+        return WorkerManager(
+            self.queue,
+            self._registry,
+            concurrency,
+            self._job_queues() if queues is None else queues,
+            retry_policy=self._retry_policy,
+            time_limit=settings.time_limit,
+            on_failure_time_limit=settings.on_failure_time_limit,
+            unknown_job_type_seconds=settings.unknown_job_type_seconds,
+        )
+
+    @cached_property
+    def schedules(self) -> ScheduleService:
+        """The schedules, those from configuration included: list, pause, run now.
+
+        Raises ConfigurationError, and ValidationError where the jobs of one can't be made.
+        """
+        check_all(self._all_schedules, self.service.check_job)
+        return ScheduleService(self._all_schedules, self.service, self.service)
+
+    def schedule_runner(self) -> ScheduleRunner:
+        """Make what beat runs, once all schedules are known to be sound. Raises ConfigurationError."""
+        self.check()
+        if self._all_schedules:
+            check_result_ttl(self.settings.result_ttl)
+        return ScheduleRunner(self._all_schedules, self.service, self.service)
+
+    @cached_property
+    def _all_schedules(self) -> ScheduleBook:
+        return add_configured(self._schedules, self.settings.schedules, check_job=self.service.check_job)
+
     def flush(self, timeout: float = 2.0) -> bool:
         """Wait until the broker has confirmed every knock given so far; False after ``timeout`` seconds."""
         return self._io.get().publisher.flush(timeout)
 
+    def broker_answers(self) -> bool:
+        """Try to connect to the broker, for at most about a second."""
+        try:
+            with self.app.connection_for_write(connect_timeout=1.0) as connection:
+                connection.ensure_connection(max_retries=1, timeout=1)
+        except (OperationalError, OSError) as error:
+            logger.warning("broker_does_not_answer", error=type(error).__name__)
+            return False
+        return True
+
     def close(self) -> None:
-        """Flush, and release this process's connections; the next use opens them again."""
+        """Flush, and release this process's connections; the next use opens them again.
+
+        Raises StillInUse while jobs, or a worker, run in this process.
+        """
         self._io.close()
 
     def check(self) -> None:
@@ -132,9 +224,15 @@ class PorticoCelery:
             check_task(self.app, job_type.name)
 
     def _check_worker(self, pool: Any) -> None:
-        refuse_green_pool(pool)
         self.check()
-        if self.settings.store_url == _MEMORY_URL and "prefork" in pool.__module__:
+        # A beat may be about to run beside it (-B), whose end nobody would see.
+        check_all(self._all_schedules, self.service.check_job)
+        allowed = self.settings.allow
+        refuse_green_pool(pool, allowed)
+        refuse_pickle(self.app, allowed)
+        for danger in unsafe_settings(self.app):
+            logger.warning("unsafe_setting", danger=danger)
+        if self.keeps_jobs_in_memory and "prefork" in pool.__module__:
             raise ConfigurationError(
                 "a job store in memory is one process's own, and the prefork pool runs jobs in others: "
                 "use --pool=threads or --pool=solo, or another store"
@@ -142,7 +240,9 @@ class PorticoCelery:
 
     @cached_property
     def _execution(self) -> JobExecution:
-        return JobExecution(self._io, lambda: self.runner)
+        return JobExecution(
+            self._io, lambda: self.runner, retry_policy=lambda: self._retry_policy, shutdown=lambda: self._shutdown
+        )
 
     @cached_property
     def runner(self) -> JobRunner:
@@ -176,23 +276,29 @@ class PorticoCelery:
         return MemoryJobStore(result_ttl=self.settings.result_ttl)
 
     def _make_store(self) -> JobStore:
-        url = self.settings.store_url
-        if url == _MEMORY_URL:
+        settings = self.settings
+        if self.keeps_jobs_in_memory:
             return self._memory_store
-        if url.partition("://")[0] in ("redis", "rediss"):
-            return _redis_store(url, self.settings.result_ttl)
-        return SqlJobStore(url, result_ttl=self.settings.result_ttl)
+        return open_store(
+            settings.store_url, result_ttl=settings.result_ttl, allow_newer_schema=NEWER_SCHEMA in settings.allow
+        )
+
+    def _make_pull_mode(self, io: ProcessIO) -> PullMode:
+        sweep = Sweep(io, self._retry_policy)
+        return PullMode(self.app, io, sweep, self.unknown_jobs, is_declared=self._registry.__contains__)
 
     def _make_sweep(self) -> Sweep:
         return Sweep(self._io.get(), self._retry_policy)
 
+    def _arm_shutdown(self, stopped: threading.Event) -> WarmShutdown | None:
+        grace = self.settings.shutdown_grace
+        self._shutdown = None if grace is None else WarmShutdown(grace=grace, stopped=stopped)
+        return self._shutdown
+
+    @cached_property
+    def unknown_jobs(self) -> UnknownJobs:
+        """What becomes of jobs whose type a worker does not know; its consumer asks."""
+        return UnknownJobs(self._io)
+
     def _on_process_shutdown(self, **_kwargs: Any) -> None:
-        self.close()
-
-
-def _redis_store(url: str, result_ttl: float) -> JobStore:
-    try:
-        from portico_celery.adapters.job_store.redis_store import RedisJobStore
-    except ModuleNotFoundError as error:
-        raise ConfigurationError("a job store in Redis needs redis-py: pip install 'portico-celery[redis]'") from error
-    return RedisJobStore(url, result_ttl=result_ttl)
+        self._io.close(by_force=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 from collections.abc import Awaitable, Coroutine, Generator
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
@@ -60,6 +61,30 @@ class AwaitableFuture(Awaitable[T], Generic[T]):
             yield self._future
             return self._future.result()
         return (yield from asyncio.wrap_future(self._future, loop=loop).__await__())
+
+
+async def pause(seconds: float) -> None:
+    """Wait, in any event loop and, under :func:`wait`, without one: there it is the caller's thread that waits."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        time.sleep(seconds)  # noqa: ASYNC251  # there is no event loop that it could block
+    else:
+        await asyncio.sleep(seconds)
+
+
+async def to_its_end(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Await a coroutine that is not to be broken off: a cancellation is raised once it has ended."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return await coroutine
+    task = asyncio.ensure_future(coroutine)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError as cancelled:
+        await asyncio.wait([task])
+        raise cancelled from (None if task.cancelled() else task.exception())
 
 
 def wait(coroutine: Coroutine[Any, Any, T], *, needs_event_loop: bool = True) -> T:

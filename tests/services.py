@@ -318,16 +318,20 @@ def _private_rabbitmq(directory: Path) -> Iterator[str]:
 
 
 @contextmanager
-def needed(service: Service, missing: dict[str, Service]) -> Iterator[None]:
-    """Where the block finds no such server: skip the test and note the service as missing, or fail where CI=true."""
+def needed(service: Service) -> Iterator[None]:
+    """Where the block finds no such server: skip the test, or fail where CI=true."""
     try:
         yield
     except ServiceMissing as error:
         # A developer without the server still hears what the other tests say; a green CI must have run them all.
         if os.environ.get("CI", "").lower() == "true":
             pytest.fail(f"{service.name} is needed where CI=true: {error}. {service.advice}")
-        missing[service.name] = service
-        pytest.skip(f"no {service.name}: {error}")
+        pytest.skip(f"{skip_reason(service)} {error}")
+
+
+def skip_reason(service: Service) -> str:
+    """Return how the reason of a test begins that was skipped for want of a server."""
+    return f"no {service.name}:"
 
 
 RABBITMQ = Service(

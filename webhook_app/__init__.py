@@ -2,10 +2,13 @@
 
 ::
 
-    PORTICO_APP=shop gunicorn 'webhook_app:create_app()'
-    PORTICO_APP=shop flask --app webhook_app run
+    PORTICO_APP=shop PORTICO_WEBHOOK_CONFIG=webhook.toml gunicorn 'webhook_app:create_app()'
+    PORTICO_APP=shop PORTICO_WEBHOOK_CONFIG=webhook.toml flask --app webhook_app run
 """
 
-from webhook_app.factory import create_app
+from portico_celery.exceptions import needs_extra
+
+with needs_extra("webhook_app", extra="webhook"):
+    from webhook_app.factory import create_app
 
 __all__ = ["create_app"]

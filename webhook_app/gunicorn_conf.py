@@ -3,6 +3,45 @@
 Every view waits for the job store and does little else, so threads serve it better than more processes.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
+from webhook_app.bounded_worker import BoundedUnreader
+
 wsgi_app = "webhook_app:create_app()"
-worker_class = "gthread"
-threads = 16
+worker_class = "webhook_app.bounded_worker.BoundedWorker"
+# Most of them wait, for the store or for slow clients; one that was never needed was never started.
+threads = 256
+# What is being created when it is told to stop has so many seconds to end in.
+graceful_timeout = 30
+# Its place is in the home directory, which a container may have read-only.
+control_socket_disable = True
+limit_request_fields = 64
+limit_request_field_size = 8_190
+# The path without its query, and no header: nothing that a client keeps secret.
+accesslog = "-"
+access_log_format = '%(h)s "%(m)s %(U)s %(H)s" %(s)s %(B)s %(M)sms'
+
+
+def on_starting(server: Any) -> None:
+    """Give each of several processes a socket of its own: with one for all, one of them often gets every connection.
+
+    A single process has none to share, and then a second server on the same port is an error.
+    """
+    if server.cfg.workers > 1:
+        server.cfg.set("reuse_port", True)
+        # gunicorn says where it listens only by the sockets of its main process, which has none now.
+        server.log.info("Each of %d processes listens at: %s", server.cfg.workers, ", ".join(server.cfg.bind))
+
+
+def on_reload(server: Any) -> None:
+    """Keep to what was decided at the start: without sockets in the main process, each has its own."""
+    if not server.LISTENERS:
+        server.cfg.set("reuse_port", True)
+
+
+def pre_request(_worker: Any, request: Any) -> None:
+    """Tell the worker that a request's head has come."""
+    if isinstance(request.unreader, BoundedUnreader):
+        request.unreader.note_head()

@@ -13,6 +13,7 @@ from portico_celery.compose import PorticoCelery
 from portico_celery.demo.embedded_worker import run_worker, stop_worker
 from portico_celery.demo.mail_server import serving_mail
 from portico_celery.demo.open_jobs import find_open_jobs
+from portico_celery.demo.schedule import DemoSchedule, EmbeddedBeat
 from portico_celery.demo.shop import EMAIL, IMPORT, UNREACHABLE, open_shop
 from portico_celery.demo.step_log import show_steps
 from portico_celery.demo.visitor import Visitor
@@ -26,6 +27,8 @@ logger = logging.getLogger(__name__)
 _PREFIX = "/webhooks"
 _CONFIG = {
     "PORTICO_WEBHOOK_PREFIX": _PREFIX,
+    # It listens on this machine alone.
+    "PORTICO_WEBHOOK_AUTH": "none",
     "PORTICO_WEBHOOK_ALLOWED_JOB_TYPES": ",".join((EMAIL, IMPORT, UNREACHABLE)),
 }
 _AS_IT_SHOULD, _OTHERWISE, _CANNOT_START = 0, 1, 2
@@ -53,7 +56,7 @@ def _run(stack: ExitStack, *, once: bool) -> int:
     add_orders_file(application, directory / "requests")
     stack.enter_context(serving_web(application, listener))
     logger.info("The webhook is at %s%s, for this machine alone. Jobs are kept in %s.", own_url, _PREFIX, directory)
-    return _work(portico, WebhookClient(port, _PREFIX), once=once)
+    return _work(portico, WebhookClient(port, _PREFIX), EmbeddedBeat(portico.app, directory), once=once)
 
 
 def _state_directory() -> Path:
@@ -67,12 +70,13 @@ def _state_directory() -> Path:
     return directory
 
 
-def _work(portico: PorticoCelery, client: WebhookClient, *, once: bool) -> int:
-    """Run the worker on this thread, and the visitor on another."""
+def _work(portico: PorticoCelery, client: WebhookClient, beat: EmbeddedBeat, *, once: bool) -> int:
+    """Run the worker on this thread, and beat and the visitor on others."""
     stopping = threading.Event()
-    visitor = Visitor(client, find_open_jobs(portico), stopping)
+    visitor = Visitor(client, find_open_jobs(portico), DemoSchedule(portico), stopping)
 
     def visit() -> None:
+        beat.start()
         visitor.run()
         if stopping.is_set():
             return
@@ -85,6 +89,7 @@ def _work(portico: PorticoCelery, client: WebhookClient, *, once: bool) -> int:
     worker_exit_code = run_worker(portico.app, when_ready=visiting.start, stopping=stopping)
     if visiting.ident is not None:
         visiting.join()
+    beat.stop()
     failed = bool(worker_exit_code or visitor.faults)
     if once and not visitor.complete and not failed:
         logger.error("Stopped before every job had ended.")

@@ -15,6 +15,7 @@ from portico_celery.utils.logging import fields_of
 # The event, the step that it is, and what else is said of it.
 _STEPS: Mapping[str, tuple[str, str]] = {
     "job_created_from_webhook": ("created", ""),
+    "job_created_from_schedule": ("fired", "schedule {schedule!r}, for {scheduled_for}"),
     "job_started": ("started", "attempt {attempt}"),
     "mail_received": ("mail", "the mail server takes {subject!r} for {recipient}"),
     "import_completed": ("imported", "{records_imported} orders"),

@@ -1,4 +1,4 @@
-"""Who uses the demo: posts the samples, follows every job to its end, and says whether it ended as it should."""
+"""Who uses the demo: posts the samples, waits for the schedule's job, and follows every job to its end."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from http import HTTPStatus
 
 from portico_celery.demo.samples import MAIL, Expectation, Sample, expectation_of_open, fault_of, samples
+from portico_celery.demo.schedule import NAME, TITLE, DemoSchedule
 from portico_celery.demo.shop import EMAIL
 from portico_celery.demo.webhook_client import Answer, WebhookClient
 from portico_celery.lifecycle import TERMINAL
@@ -25,8 +26,11 @@ _PATIENCE_SECONDS = 20.0
 class Visitor:
     """``run`` it in a thread of its own: it ends when every job has ended, or soon after ``stopping`` is set."""
 
-    def __init__(self, client: WebhookClient, open_jobs: Iterable[Job], stopping: threading.Event) -> None:
+    def __init__(
+        self, client: WebhookClient, open_jobs: Iterable[Job], schedule: DemoSchedule, stopping: threading.Event
+    ) -> None:
         self._client = client
+        self._schedule = schedule
         self._stopping = stopping
         self._followed = {str(job.id): expectation_of_open(job) for job in open_jobs}
         #: What was not as it should be.
@@ -38,6 +42,7 @@ class Visitor:
         """Post, follow and report."""
         try:
             self._post_all()
+            self._await_schedule()
             self._follow()
         except Exception as error:  # noqa: BLE001  # whatever it is, the demo says so and ends with 1
             self.faults.append(f"the webhook could not be used: {error!r}")
@@ -57,6 +62,16 @@ class Visitor:
             self.faults.append(f"{sample.title}: the webhook should have answered {expected}, not {_said(answer)}")
         elif sample.expectation is not None:
             self._followed[answer.document["job_id"]] = sample.expectation
+
+    def _await_schedule(self) -> None:
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while (job_id := self._schedule.last_job_id()) is None and time.monotonic() < deadline:
+            if self._stopping.wait(_PAUSE_SECONDS):
+                return
+        if job_id is None:
+            self.faults.append(f"the schedule {NAME!r} has not fired after {_PATIENCE_SECONDS:.0f} s")
+        else:
+            self._followed[job_id] = Expectation(title=TITLE)
 
     def _follow(self) -> None:
         deadline = time.monotonic() + _PATIENCE_SECONDS

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+from uuid import UUID
 
+from portico_celery.exceptions import ValidationError
 from portico_celery.ports.job import Job
 
 
@@ -31,4 +34,35 @@ class JobCreator(ABC):
 
         Raises ValidationError (a ValueError) for a payload that is not JSON, for a job type with no handler
         where the creator knows its handlers, and for any other argument it can't accept.
+        """
+
+    def check_job(self, **arguments: Any) -> None:  # noqa: B027  # to be overridden by creators that know more
+        """Raise ValidationError where ``create_job`` would for these arguments, as far as the creator can tell now."""
+
+
+class OnceJobCreator(JobCreator):
+    """A JobCreator that also tells whether it has created the job, or found it there."""
+
+    @abstractmethod
+    async def create_once(
+        self,
+        job_type: str,
+        payload: dict[str, Any],
+        queue_name: str = "default",
+        priority: int = 0,
+        *,
+        job_id: UUID | str,
+        **kwargs: Any,
+    ) -> tuple[Job, bool]:
+        """Create the job of this id if there is none: the stored job, and whether this call created it."""
+
+
+@runtime_checkable
+class BatchJobCreator(Protocol):
+    """A JobCreator that also creates many jobs in one step, and says of each what became of it."""
+
+    async def create_each(self, jobs: Sequence[Mapping[str, Any]]) -> list[Job | ValidationError]:
+        """Create what can be created, in one store round trip: for each item the job, or what is wrong with it.
+
+        Each item holds the keyword arguments of one ``create_job`` call.
         """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from datetime import datetime
 from uuid import UUID
 
 from portico_celery.exceptions import NotSupported
@@ -55,8 +56,11 @@ class JobQueueAdapter(ABC):
         """Return the job, or None."""
 
     @abstractmethod
-    async def cancel_job(self, job_id: UUID | str) -> bool:
-        """Cancel a job that has not started; True only if this call did it. It is then FAILED, "Job cancelled"."""
+    async def cancel_job(self, job_id: UUID | str, *, running: bool = False) -> bool:
+        """Cancel a job that has not started; True only if this call did it. It is then FAILED, "Job cancelled".
+
+        With ``running`` a job that runs is cancelled as well.
+        """
 
     @abstractmethod
     async def get_queue_stats(self, queue_name: str) -> QueueStats:
@@ -82,13 +86,24 @@ class JobQueueAdapter(ABC):
         """Return one page of jobs, the newest first."""
         raise self._unsupported("list_jobs")
 
-    async def requeue_job(self, job_id: UUID | str) -> bool:
-        """Start a FAILED or DEAD_LETTER job afresh; True only if this call did it."""
-        raise self._unsupported("requeue_job")
+    async def get_oldest_due_seconds(self) -> float:
+        """Return for how many seconds the job that is due longest has waited past its time; 0 where none is due."""
+        raise self._unsupported("get_oldest_due_seconds")
 
-    async def discard_job(self, job_id: UUID | str) -> bool:
-        """Delete a job that has ended; True only if this call did it."""
-        raise self._unsupported("discard_job")
+    async def requeue_jobs(self, job_filter: JobFilter) -> JobPage:
+        """Start FAILED and DEAD_LETTER jobs afresh, in one step of at most the filter's ``limit``.
+
+        Returns those that this call has changed, which may be fewer than there are, and where the next step begins.
+        """
+        raise self._unsupported("requeue_jobs")
+
+    async def discard_jobs(self, job_filter: JobFilter) -> JobPage:
+        """Delete jobs that have ended, in one step of at most the filter's ``limit``, as ``requeue_jobs`` does."""
+        raise self._unsupported("discard_jobs")
+
+    async def clock(self) -> datetime:
+        """Return the time by which jobs end: aware and in UTC."""
+        raise self._unsupported("clock, which requeueing and discarding many jobs goes by")
 
     def _unsupported(self, operation: str) -> NotSupported:
         return NotSupported(f"{type(self).__name__} does not support {operation}")

@@ -8,23 +8,36 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
+from portico_celery.exceptions import NotSupported
 from portico_celery.ports.job import Job, JobStatus, QueueStats
 from portico_celery.ports.job_reader import JobFilter, JobPage, JobRecord
+from portico_celery.ports.schedule_store import ScheduleStore
+
+
+def _new_token() -> str:
+    return str(uuid4())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A worker asks for a job. With ``adopt``, a job that is not stored yet is stored as taken."""
+    """A worker asks for a job. With ``adopt``, a job that is not stored yet is stored: as taken or, where its time is
+    ahead, as SCHEDULED, and is not taken.
+
+    ``token`` is kept with the lease. Where the answer to a claim was lost, the same claim is made again: a job that
+    runs under its token is its own.
+    """
 
     job_id: UUID
     worker: str
     lease_seconds: float
     adopt: Job | None = None
     envelope: Mapping[str, Any] | None = None
+    token: str = field(default_factory=_new_token)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +74,9 @@ class Transition:
 class Finish:
     """An attempt has ended. Refused unless the attempt still holds the job.
 
-    With ``expired_only`` it is also refused while the attempt's lease is alive: that is the reaper's finish.
+    It may be repeated where its answer was lost: what has taken effect and still stands is not refused, and changes
+    nothing again. With ``expired_only``, the reaper's finish, it is refused while the attempt's lease is alive, and
+    when it is repeated.
     """
 
     job_id: UUID
@@ -76,6 +91,16 @@ class Lease:
 
     job_id: UUID
     attempt: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Postponement:
+    """A worker met a job that it has no handler for. ``patience`` is for how long none may have one, in seconds."""
+
+    job_id: UUID
+    job_type: str
+    worker: str
+    patience: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +121,14 @@ class DueWork:
     next_due_in: float | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Requeued:
+    """One step of a requeue: the knock for each job that starts afresh, and where the next step begins."""
+
+    knocks: tuple[Knock, ...]
+    next_cursor: str | None = None
+
+
 #: For how many seconds a job is kept once it has ended, unless the store is told otherwise.
 DEFAULT_RESULT_TTL = 7 * 24 * 3600.0
 
@@ -112,6 +145,10 @@ class JobStore(ABC):
         """Release connections. Idempotent; a later call opens them again."""
 
     @abstractmethod
+    def clock(self) -> datetime:
+        """Return the store's own time, by which all jobs are due: aware and in UTC."""
+
+    @abstractmethod
     def insert(self, jobs: Sequence[Job], *, knock_seconds: float) -> list[tuple[Job, bool]]:
         """Store all jobs whose id is new, or none: each as stored, and whether this call created it.
 
@@ -121,11 +158,25 @@ class JobStore(ABC):
 
     @abstractmethod
     def claim(self, claims: Sequence[Claim]) -> list[ClaimedJob | None]:
-        """Take each job that may start now: RUNNING, attempt + 1, under a lease. None where it may not."""
+        """Take each job that may start now: RUNNING, attempt + 1, under a lease. None where it may not.
+
+        A claim that is repeated, by its token, gets the same answer as long as the job runs; its lease begins anew.
+        """
 
     @abstractmethod
     def finish(self, finishes: Sequence[Finish]) -> list[Job | None]:
         """End attempts: each job as it is now, or None where the attempt no longer held it."""
+
+    @abstractmethod
+    def postpone(self, postponements: Sequence[Postponement]) -> list[Job | None]:
+        """Put back jobs that a worker has no handler for: each as it is now.
+
+        A job that may start now goes on to wait, PENDING or RETRYING as it was, with its attempts and its retries
+        untouched, or is a DEAD_LETTER where no worker has had a handler for as long as its patience. A claim and a
+        requeue end that time. A dead letter that owes its handler a notice stays due for it, and owes it no longer
+        when patience ends, which a claim does not put off: it may be by one that can't tell the handler. None where the
+        job is neither, or of another type.
+        """
 
     @abstractmethod
     def settle_loss(self, lease: Lease) -> None:
@@ -143,20 +194,27 @@ class JobStore(ABC):
         """
 
     @abstractmethod
-    def count_pending(self, queue_name: str) -> int:
-        """Count the PENDING jobs of a queue. Each has been knocked for: as many messages should be under way."""
+    def count_knocked(self, queue_name: str) -> int:
+        """Count the jobs of a queue that wait and have been knocked for: as many messages should be under way."""
 
     @abstractmethod
-    def cancel(self, job_id: UUID) -> bool:
-        """Cancel a job that has not started or waits for a retry. True only if this call did it."""
+    def cancel(self, job_id: UUID, *, running: bool = False) -> bool:
+        """Cancel a job that has not started or waits for a retry. True only if this call did it.
+
+        With ``running`` a job that runs is cancelled as well: its attempt ends, and has lost its lease.
+        """
 
     @abstractmethod
-    def requeue(self, job_id: UUID, *, knock_seconds: float) -> Job | None:
-        """Start a FAILED or DEAD_LETTER job afresh. None where it is in another state or unknown."""
+    def requeue(self, job_filter: JobFilter, *, knock_seconds: float) -> Requeued:
+        """Start FAILED and DEAD_LETTER jobs afresh: of those that the filter means, at most its ``limit``.
+
+        One step, the newest first. Each job by compare-and-set: one that somebody else changes meanwhile is left out.
+        A step may change fewer than ``limit``, and none at all, and not be the last: that has no ``next_cursor``.
+        """
 
     @abstractmethod
-    def discard(self, job_id: UUID) -> bool:
-        """Delete a job that has ended. True only if this call did it."""
+    def discard(self, job_filter: JobFilter) -> JobPage:
+        """Delete jobs that have ended, as ``requeue`` starts jobs afresh: those that this step has deleted."""
 
     @abstractmethod
     def holder(self, job_id: UUID) -> ClaimedJob | None:
@@ -173,3 +231,14 @@ class JobStore(ABC):
     @abstractmethod
     def stats(self, queue_name: str) -> QueueStats:
         """Count the jobs of a queue by state."""
+
+    @abstractmethod
+    def oldest_due_seconds(self) -> float:
+        """Return for how many seconds the job that is due longest has waited past its time; 0 where none is due.
+
+        Cheap however many wait: the first entry of an index.
+        """
+
+    def schedules(self) -> ScheduleStore:
+        """Return where the state of schedules is kept beside the jobs. Raises NotSupported where there is no such."""
+        raise NotSupported(f"{type(self).__qualname__} keeps no state of schedules: use one of this package's stores")

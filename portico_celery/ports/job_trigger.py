@@ -9,12 +9,16 @@ from datetime import datetime
 
 @dataclass(frozen=True, kw_only=True)
 class TriggerHealth:
-    """How a trigger is doing. ``last_job_created`` is the time of the last job, in UTC."""
+    """How a trigger is doing. ``last_job_created`` is the time of the last job, in UTC.
+
+    ``ignored_count`` counts events that were understood and that no job stands for.
+    """
 
     is_running: bool
     last_job_created: datetime | None
     jobs_created_count: int
     errors_count: int
+    ignored_count: int = 0
 
 
 class JobTrigger(ABC):

@@ -21,8 +21,8 @@ from portico_celery import lifecycle
 from portico_celery.exceptions import ValidationError
 from portico_celery.lifecycle import Failed, Succeeded
 from portico_celery.ports.job import Job, JobStatus, QueueStats
-from portico_celery.ports.job_reader import JobFilter
-from portico_celery.ports.job_store import Claim, ClaimedJob, Finish, Lease, Transition
+from portico_celery.ports.job_reader import Attempt, JobFilter
+from portico_celery.ports.job_store import Claim, ClaimedJob, Finish, Lease, Postponement, Transition
 from tests.contracts.stores import KNOCK, LEASE, StoreUnderTest, a_job
 
 BACKOFF = 60.0
@@ -79,6 +79,22 @@ def dead_by_loss(jobs: StoreUnderTest) -> ClaimedJob:
 
 def lease_of(claimed: ClaimedJob) -> Lease:
     return Lease(job_id=claimed.job.id, attempt=claimed.attempt)
+
+
+def postponement_of(job: Job, *, patience: float = HOUR, job_type: str | None = None) -> Postponement:
+    return Postponement(job_id=job.id, job_type=job_type or job.job_type, worker="worker-9", patience=patience)
+
+
+def postponed(jobs: StoreUnderTest, job: Job, *, patience: float = HOUR) -> Job | None:
+    """Have a worker that has no handler for it meet the job; as it is then, or None where nothing came of it."""
+    return jobs.store.postpone([postponement_of(job, patience=patience)])[0]
+
+
+def patience_is_over(jobs: StoreUnderTest, job: Job, patience: float) -> bool:
+    """Whether the next worker without a handler gives the job up."""
+    stored = postponed(jobs, job, patience=patience)
+    assert stored is not None, "it may not start yet"
+    return stored.status is JobStatus.DEAD_LETTER
 
 
 def at(moment: datetime | None) -> datetime:
@@ -186,6 +202,7 @@ class Inserting:
         assert jobs.store.insert([], knock_seconds=KNOCK) == []
         assert jobs.store.claim([]) == []
         assert jobs.store.finish([]) == []
+        assert jobs.store.postpone([]) == []
         assert jobs.store.extend([], lease_seconds=LEASE) == []
 
     def test_a_batch_may_be_large(self, jobs: StoreUnderTest) -> None:
@@ -307,10 +324,35 @@ class Claiming:
         )
         assert jobs.store.holder(job.id) == claimed
 
+    def test_an_unknown_job_whose_time_is_ahead_is_adopted_as_scheduled_and_not_taken(
+        self, jobs: StoreUnderTest
+    ) -> None:
+        job = a_job(scheduled_at=jobs.now() + timedelta(hours=1))
+        claim = Claim(job_id=job.id, worker="worker-1", lease_seconds=LEASE, adopt=job, envelope={"task_id": "7"})
+        assert jobs.store.claim([claim]) == jobs.store.claim([claim]) == [None]
+        record = jobs.store.get(job.id)
+        assert record is not None
+        assert record.job == lifecycle.enqueued(job, at(record.job.created_at))
+        assert (record.job.status, record.attempts) == (JobStatus.SCHEDULED, ())
+
+        jobs.advance(HOUR)
+
+        due = jobs.store.take_due(limit=10, knock_seconds=KNOCK)
+        assert [(knock.job.id, knock.envelope) for knock in due.knocks] == [(job.id, {"task_id": "7"})]
+        [claimed] = jobs.store.claim([claim])
+        assert claimed is not None
+        assert (claimed.attempt, claimed.envelope) == (1, {"task_id": "7"})
+
+    def test_an_adopted_job_whose_time_has_passed_is_taken(self, jobs: StoreUnderTest) -> None:
+        job = a_job(scheduled_at=jobs.now() - timedelta(hours=1))
+        [claimed] = jobs.store.claim([Claim(job_id=job.id, worker="worker-1", lease_seconds=LEASE, adopt=job)])
+        assert claimed is not None
+        assert (claimed.job.status, claimed.attempt) == (JobStatus.RUNNING, 1)
+
     def test_an_adopted_job_is_taken_only_once(self, jobs: StoreUnderTest) -> None:
         job = a_job()
         claim = Claim(job_id=job.id, worker="worker-1", lease_seconds=LEASE, adopt=job, envelope={})
-        first, second = jobs.store.claim([claim, claim])
+        first, second = jobs.store.claim([claim, replace(claim, token="another")])
         assert first is not None
         assert second is None
 
@@ -343,6 +385,86 @@ class Claiming:
         again = jobs.claim(job.id)
         assert again is not None
         assert again.envelope == envelope
+
+
+class RepeatingClaims:
+    """What a worker does whose claim was not answered: perhaps it has the job, perhaps it has not."""
+
+    @pytest.fixture(params=[False, True], ids=["knocked for", "adopted"])
+    def claim(self, request: pytest.FixtureRequest, jobs: StoreUnderTest) -> Claim:
+        job = a_job()
+        if request.param:
+            return Claim(job_id=job.id, worker="worker-1", lease_seconds=LEASE, adopt=job, envelope={"id": "7"})
+        jobs.insert(job)
+        return Claim(job_id=job.id, worker="worker-1", lease_seconds=LEASE)
+
+    def test_a_repeated_claim_gets_the_same_answer(self, jobs: StoreUnderTest, claim: Claim) -> None:
+        [claimed] = jobs.store.claim([claim])
+        assert claimed is not None
+        jobs.advance(5)
+        for _ in range(2):
+            assert jobs.store.claim([claim]) == [claimed]
+        assert jobs.store.holder(claim.job_id) == claimed
+        assert jobs.finish(claimed, transition_to(JobStatus.COMPLETED, claimed.job)) is not None
+
+    def test_its_lease_begins_anew(self, jobs: StoreUnderTest, claim: Claim) -> None:
+        [claimed] = jobs.store.claim([claim])
+        for pause in (LEASE * 0.8, LEASE * 3):
+            jobs.advance(pause)
+            assert jobs.store.claim([claim]) == [claimed]
+            jobs.advance(LEASE / 2)
+            assert jobs.sweep().expired == ()
+        jobs.advance(LEASE)
+        assert jobs.sweep().expired == (claimed,)
+
+    def test_nobody_else_gets_that_answer(self, jobs: StoreUnderTest, claim: Claim) -> None:
+        [claimed] = jobs.store.claim([claim])
+        other = replace(claim, token="another")
+        assert jobs.store.claim([other]) == [None]
+        assert jobs.store.claim([other, claim, other]) == [None, claimed, None]
+        assert jobs.store.holder(claim.job_id) == claimed
+
+    def test_a_claim_may_be_repeated_in_one_batch(self, jobs: StoreUnderTest, claim: Claim) -> None:
+        first, second = jobs.store.claim([claim, claim])
+        assert first is not None
+        assert first == second
+
+    def test_each_claim_has_a_token_of_its_own(self) -> None:
+        first, second = (Claim(job_id=UUID(int=7), worker="worker-1", lease_seconds=LEASE) for _ in range(2))
+        assert UUID(first.token) != UUID(second.token)
+
+    @pytest.mark.parametrize("status", AFTER_RUNNING)
+    def test_a_job_that_has_ended_meanwhile_is_not_claimed_again(
+        self, jobs: StoreUnderTest, claim: Claim, status: JobStatus
+    ) -> None:
+        [claimed] = jobs.store.claim([claim])
+        assert claimed is not None
+        ended = jobs.finish(claimed, transition_to(status, claimed.job))
+        assert jobs.store.claim([claim]) == [None]
+        assert jobs.job(claim.job_id) == ended
+
+    def test_a_job_that_was_cancelled_meanwhile_is_not_claimed_again(self, jobs: StoreUnderTest, claim: Claim) -> None:
+        jobs.store.claim([claim])
+        assert jobs.store.cancel(claim.job_id, running=True)
+        assert jobs.store.claim([claim]) == [None]
+
+    def test_a_later_attempt_is_not_that_of_an_earlier_token(self, jobs: StoreUnderTest, claim: Claim) -> None:
+        [first] = jobs.store.claim([claim])
+        assert first is not None
+        jobs.lose(first)
+        second = jobs.claim(claim.job_id, "worker-2")
+        assert second is not None
+        assert jobs.store.claim([claim]) == [None]
+        assert jobs.store.holder(claim.job_id) == second
+
+    def test_after_a_loss_the_same_claim_starts_the_next_attempt(self, jobs: StoreUnderTest, claim: Claim) -> None:
+        [first] = jobs.store.claim([claim])
+        assert first is not None
+        jobs.lose(first)
+        [second] = jobs.store.claim([claim])
+        assert second is not None
+        assert second.attempt == 2
+        assert jobs.store.claim([claim]) == [second]
 
 
 class Finishing:
@@ -398,6 +520,70 @@ class Finishing:
         assert record.job == job
         assert len(record.attempts) == 1
 
+    @pytest.mark.parametrize("status", AFTER_RUNNING)
+    def test_an_end_whose_answer_was_lost_is_told_again_and_changes_nothing(
+        self, jobs: StoreUnderTest, status: JobStatus
+    ) -> None:
+        claimed, other = jobs.take(a_job()), jobs.take(a_job())
+        transition = transition_to(status, claimed.job)
+        job = jobs.finish(claimed, transition)
+        jobs.advance(20)
+        assert job is not None
+        repeated = Finish(job_id=job.id, attempt=1, transition=transition)
+        elsewhere = Finish(job_id=other.job.id, attempt=1, transition=transition)
+        assert jobs.store.finish([repeated]) == [job]
+        assert jobs.store.finish([repeated, elsewhere, repeated])[::2] == [job, job]
+        record = jobs.store.get(job.id)
+        assert record is not None
+        assert record.job == job
+        assert record.result_data == transition.result_data
+        assert len(record.attempts) == 1
+        assert jobs.sweep().expired == ()
+
+    def test_an_end_after_an_earlier_failure_is_told_again(self, jobs: StoreUnderTest) -> None:
+        first = jobs.take(a_job())
+        failure = transition_to(JobStatus.RETRYING, first.job, delay=0.0)
+        jobs.finish(first, failure)
+        second = jobs.claim(first.job.id)
+        assert second is not None
+        success = transition_to(JobStatus.COMPLETED, second.job)
+        ends = [
+            Finish(job_id=first.job.id, attempt=1, transition=failure),
+            Finish(job_id=first.job.id, attempt=2, transition=success),
+        ]
+        job = jobs.finish(second, success)
+        assert job is not None
+        assert jobs.store.finish(ends) == [None, job]
+
+    @pytest.mark.parametrize(
+        "change", [{"result_data": {"another": "result"}}, {"error_message": "another error"}, {"retry_count": 2}]
+    )
+    @pytest.mark.parametrize("status", [JobStatus.FAILED, JobStatus.RETRYING, JobStatus.DEAD_LETTER])
+    def test_another_end_of_the_same_kind_is_refused(
+        self, jobs: StoreUnderTest, status: JobStatus, change: dict[str, Any]
+    ) -> None:
+        claimed = jobs.take(a_job())
+        transition = transition_to(status, claimed.job)
+        job = jobs.finish(claimed, transition)
+        assert jobs.finish(claimed, replace(transition, **change)) is None
+        assert jobs.job(claimed.job.id) == job
+
+    def test_the_reapers_end_is_not_told_again(self, jobs: StoreUnderTest) -> None:
+        claimed = jobs.take(a_job())
+        lost = jobs.lose(claimed)
+        transition = lifecycle.decide(claimed.job, lifecycle.Lost(worker="worker-1", attempt=1))
+        assert jobs.finish(claimed, transition, expired_only=True) is None
+        assert jobs.job(claimed.job.id) == lost
+
+    @pytest.mark.parametrize("change", ["requeue", "discard", "cancel"])
+    def test_an_end_that_no_longer_stands_is_refused(self, jobs: StoreUnderTest, change: str) -> None:
+        claimed = jobs.take(a_job())
+        transition = transition_to(JobStatus.RETRYING if change == "cancel" else JobStatus.FAILED, claimed.job)
+        jobs.finish(claimed, transition)
+        changes = {"requeue": jobs.requeue, "discard": jobs.discard, "cancel": jobs.store.cancel}
+        assert changes[change](claimed.job.id)
+        assert jobs.finish(claimed, transition) is None
+
     @pytest.mark.parametrize("attempt", [0, 1, 3])
     def test_only_the_attempt_that_holds_the_job_finishes_it(self, jobs: StoreUnderTest, attempt: int) -> None:
         first = jobs.take(a_job())
@@ -414,13 +600,8 @@ class Finishing:
     def test_only_a_running_job_is_finished(self, jobs: StoreUnderTest, status: JobStatus) -> None:
         job = brought_to(jobs, status)
         for attempt in (0, 1):
-            assert (
-                jobs.finish(
-                    ClaimedJob(job=job, attempt=attempt, worker="worker-1"),
-                    transition_to(JobStatus.COMPLETED, job),
-                )
-                is None
-            )
+            late = replace(transition_to(JobStatus.COMPLETED, job), result_data={"late": True})
+            assert jobs.finish(ClaimedJob(job=job, attempt=attempt, worker="worker-1"), late) is None
         assert jobs.job(job.id) == job
 
     def test_an_unknown_job_is_not_finished(self, jobs: StoreUnderTest) -> None:
@@ -445,9 +626,7 @@ class Finishing:
         ]
         assert jobs.job(stale.job.id).status is JobStatus.RUNNING
 
-    @pytest.mark.parametrize(
-        ("first", "later"), [(status, status) for status in AFTER_RUNNING] + [*pairwise(AFTER_RUNNING)]
-    )
+    @pytest.mark.parametrize(("first", "later"), [*pairwise(AFTER_RUNNING)])
     def test_of_two_ends_of_one_attempt_in_one_batch_the_first_counts(
         self, jobs: StoreUnderTest, first: JobStatus, later: JobStatus
     ) -> None:
@@ -831,14 +1010,207 @@ class LosingWorkers:
 
     def test_a_dead_letter_that_owes_a_notice_can_be_requeued_and_discarded(self, jobs: StoreUnderTest) -> None:
         requeued, discarded = dead_by_loss(jobs), dead_by_loss(jobs)
-        assert jobs.store.requeue(requeued.job.id, knock_seconds=KNOCK) is not None
-        assert jobs.store.discard(discarded.job.id)
+        assert jobs.requeue(requeued.job.id) is not None
+        assert jobs.discard(discarded.job.id)
         assert jobs.knocked() == set()
         claimed = jobs.claim(requeued.job.id)
         assert claimed is not None
         assert claimed.job.status is JobStatus.RUNNING
         assert claimed.attempt == requeued.attempt + 1
         assert claimed.lost_error is None
+
+
+class Postponing:
+    @pytest.mark.parametrize("status", WAITING)
+    def test_a_job_without_a_handler_goes_on_to_wait_and_nothing_else_of_it_changes(
+        self, jobs: StoreUnderTest, status: JobStatus
+    ) -> None:
+        job = brought_to(jobs, status)
+        jobs.advance(HOUR * 1.5)
+        before = jobs.store.get(job.id)
+        assert before is not None
+        stored = postponed(jobs, job)
+        assert stored == lifecycle.postponed(job, postponement_of(job), waited=0.0, worker_lost=False, now=jobs.now())
+        assert stored.error_message == lifecycle.no_handler_message("email.send", "worker-9")
+        assert stored.status is (JobStatus.RETRYING if status is JobStatus.RETRYING else JobStatus.PENDING)
+        assert jobs.store.get(job.id) == replace(before, job=stored)
+
+    def test_it_may_not_start_nor_be_knocked_for_before_its_pause_is_over(self, jobs: StoreUnderTest) -> None:
+        [job] = jobs.insert(a_job())
+        postponed(jobs, job)
+        jobs.advance(HOUR / 2)  # from here on the pause is the longest
+        assert postponed(jobs, job) is not None
+        jobs.advance(lifecycle.LONGEST_POSTPONEMENT / 2)
+        assert jobs.knocked() == set()
+        assert postponed(jobs, job) is None
+        assert jobs.claim(job.id) is None
+        jobs.advance(lifecycle.LONGEST_POSTPONEMENT)
+        [knock] = jobs.sweep().knocks
+        assert (knock.job.id, knock.again) == (job.id, False)
+        claimed = jobs.claim(job.id)
+        assert claimed is not None
+        assert (claimed.attempt, claimed.job.retry_count, claimed.lost_error) == (1, 0, None)
+
+    def test_the_first_pause_is_short(self, jobs: StoreUnderTest) -> None:
+        [job] = jobs.insert(a_job())
+        postponed(jobs, job)
+        next_due_in = jobs.sweep().next_due_in
+        assert next_due_in is not None
+        assert 0 < next_due_in <= lifecycle.SHORTEST_POSTPONEMENT
+
+    @pytest.mark.parametrize("status", NOT_WAITING)
+    def test_a_job_that_does_not_wait_is_not_put_back(self, jobs: StoreUnderTest, status: JobStatus) -> None:
+        job = brought_to(jobs, status)
+        jobs.advance(HOUR)
+        assert postponed(jobs, job, patience=0.0) is None
+        assert jobs.job(job.id) == job
+
+    @pytest.mark.parametrize("status", [JobStatus.SCHEDULED, JobStatus.RETRYING])
+    def test_a_job_whose_time_has_not_come_is_not_put_back(self, jobs: StoreUnderTest, status: JobStatus) -> None:
+        job = brought_to(jobs, status)
+        assert postponed(jobs, job, patience=0.0) is None
+        assert jobs.job(job.id) == job
+
+    def test_an_unknown_job_and_one_of_another_type_are_not_put_back(self, jobs: StoreUnderTest) -> None:
+        [job] = jobs.insert(a_job())
+        forged = postponement_of(job, job_type="nobody.knows", patience=0.0)
+        assert jobs.store.postpone([postponement_of(a_job()), forged]) == [None, None]
+        assert jobs.job(job.id) == job
+        assert jobs.claim(job.id) is not None
+
+    def test_postponements_are_answered_in_their_order_and_each_job_is_put_back_once(
+        self, jobs: StoreUnderTest
+    ) -> None:
+        first, taken, second = jobs.insert(a_job(), a_job(), a_job())
+        jobs.claim(taken.id)
+        forged = postponement_of(first, job_type="nobody.knows")
+        batch = [forged, *map(postponement_of, [second, taken, first, a_job(), second])]
+        found = [None if job is None else job.id for job in jobs.store.postpone(batch)]
+        assert found == [None, second.id, None, first.id, None, None]
+
+    def test_a_job_that_no_worker_has_known_for_too_long_is_a_dead_letter(self, jobs: StoreUnderTest) -> None:
+        [job] = jobs.insert(a_job())
+        assert not patience_is_over(jobs, job, HOUR)
+        jobs.advance(HOUR / 2)
+        assert not patience_is_over(jobs, job, HOUR)
+        jobs.advance(HOUR / 2 + 1)
+        stored = postponed(jobs, job)
+        assert stored is not None
+        assert jobs.is_now(stored.failed_at)
+        assert stored == replace(
+            job,
+            status=JobStatus.DEAD_LETTER,
+            failed_at=stored.failed_at,
+            error_message=lifecycle.unknown_type_message("email.send", HOUR),
+        )
+        record = jobs.store.get(job.id)
+        assert record is not None
+        assert (record.job, record.attempts) == (stored, ())
+        jobs.advance(HOUR)
+        assert jobs.sweep().knocks == ()
+        assert (jobs.claim(job.id), postponed(jobs, job)) == (None, None)
+
+    def test_patience_may_outlast_any_number_of_meetings(self, jobs: StoreUnderTest) -> None:
+        [job] = jobs.insert(a_job())
+        for _ in range(40):
+            assert not patience_is_over(jobs, job, HOUR)
+            jobs.advance(lifecycle.LONGEST_POSTPONEMENT + 1)
+        jobs.advance(HOUR / 3)
+        assert patience_is_over(jobs, job, HOUR)
+
+    def test_nothing_that_leaves_the_job_waiting_makes_patience_begin_anew(self, jobs: StoreUnderTest) -> None:
+        [job] = jobs.insert(a_job())
+        assert not patience_is_over(jobs, job, HOUR)
+        assert jobs.claim(job.id) is None
+        jobs.advance(HOUR / 2)
+        assert jobs.knocked() == {job.id}
+        jobs.insert(job)
+        jobs.requeue(job.id)
+        jobs.store.settle_loss(Lease(job_id=job.id, attempt=0))
+        jobs.store.extend([Lease(job_id=job.id, attempt=0)], lease_seconds=LEASE)
+        jobs.discard(job.id)
+        jobs.advance(HOUR / 2 + 1)
+        assert patience_is_over(jobs, job, HOUR)
+
+    def test_patience_does_not_begin_before_a_worker_without_a_handler_comes(self, jobs: StoreUnderTest) -> None:
+        job = brought_to(jobs, JobStatus.RETRYING)
+        jobs.advance(HOUR * 3)
+        jobs.sweep()
+        assert not patience_is_over(jobs, job, HOUR)
+
+    def test_a_worker_that_takes_the_job_ends_its_time_without_a_handler(self, jobs: StoreUnderTest) -> None:
+        [job] = jobs.insert(a_job())
+        assert not patience_is_over(jobs, job, HOUR)
+        jobs.advance(HOUR)
+        claimed = jobs.claim(job.id)
+        assert claimed is not None
+        jobs.finish(claimed, transition_to(JobStatus.RETRYING, claimed.job))
+        jobs.advance(HOUR)
+        assert not patience_is_over(jobs, job, HOUR)
+
+    def test_a_requeued_job_has_all_its_patience_again(self, jobs: StoreUnderTest) -> None:
+        [job] = jobs.insert(a_job())
+        assert not patience_is_over(jobs, job, HOUR)
+        assert jobs.store.cancel(job.id)
+        assert jobs.requeue(job.id)
+        jobs.advance(HOUR * 2)
+        assert not patience_is_over(jobs, job, HOUR)
+        jobs.advance(HOUR * 2)
+        assert patience_is_over(jobs, job, HOUR)
+        assert jobs.requeue(job.id)
+        assert not patience_is_over(jobs, job, HOUR)
+
+    def test_its_handler_still_hears_of_a_worker_that_was_lost_before(self, jobs: StoreUnderTest) -> None:
+        lost = jobs.lose(jobs.take(a_job())).error_message
+        job = jobs.store.list_jobs(JobFilter()).jobs[0]
+        told = f"{lifecycle.no_handler_message('email.send', 'worker-9')}. {lost}"
+        for _ in range(3):
+            stored = postponed(jobs, job)
+            assert stored is not None
+            assert (stored.status, stored.retry_count, stored.error_message) == (JobStatus.RETRYING, 1, told)
+            jobs.advance(HOUR / 10)
+        claimed = jobs.claim(job.id)
+        assert claimed is not None
+        assert claimed.lost_error == told
+        assert lifecycle.lost_part(told) == lifecycle.lost_part(str(lost))
+
+    def test_a_job_that_is_given_up_after_a_loss_owes_the_notice(self, jobs: StoreUnderTest) -> None:
+        lost = jobs.lose(jobs.take(a_job())).error_message
+        job = jobs.store.list_jobs(JobFilter()).jobs[0]
+        stored = postponed(jobs, job, patience=0.0)
+        assert stored is not None
+        assert stored.status is JobStatus.DEAD_LETTER
+        assert stored.error_message == f"{lifecycle.unknown_type_message('email.send', 0.0)}. {lost}"
+        assert jobs.knocked() == {job.id}
+        claimed = jobs.claim(job.id)
+        assert claimed is not None
+        assert claimed.lost_error == stored.error_message
+
+    def test_a_notice_that_nobody_can_be_told_is_owed_until_patience_ends(self, jobs: StoreUnderTest) -> None:
+        dead = jobs.job(dead_by_loss(jobs).job.id)
+        for _ in range(2):
+            assert jobs.knocked() == {dead.id}
+            assert postponed(jobs, dead) == dead
+            jobs.advance(HOUR / 2)
+        assert jobs.knocked() == {dead.id}, "it is owed, and whoever can tell it shall"
+        jobs.advance(1)
+        assert postponed(jobs, dead) == dead
+        jobs.advance(HOUR * 3)
+        assert jobs.sweep().knocks == ()
+        assert jobs.claim(dead.id) is None
+        assert jobs.job(dead.id) == dead
+
+    def test_a_worker_that_can_tell_the_notice_gets_it_until_then(self, jobs: StoreUnderTest) -> None:
+        dead = jobs.job(dead_by_loss(jobs).job.id)
+        for _ in range(3):
+            assert postponed(jobs, dead) == dead
+            claimed = jobs.claim(dead.id)
+            assert claimed is not None
+            assert claimed.lost_error == dead.error_message
+            jobs.advance(HOUR / 4)
+        jobs.advance(HOUR / 4)
+        assert postponed(jobs, dead) == dead
+        assert jobs.claim(dead.id) is None, "claims by who does not settle it put off its end"
 
 
 class Administering:
@@ -868,15 +1240,81 @@ class Administering:
         assert jobs.store.cancel(job.id) is False
         assert jobs.job(job.id) == job
 
-    @pytest.mark.parametrize("change", ["cancel", "discard"])
-    def test_an_unknown_job_is_not_changed(self, jobs: StoreUnderTest, change: str) -> None:
-        assert getattr(jobs.store, change)(uuid4()) is False
-        assert jobs.store.requeue(uuid4(), knock_seconds=KNOCK) is None
+    @pytest.mark.parametrize("running", [False, True])
+    @pytest.mark.parametrize("status", list(JobStatus))
+    def test_what_may_be_cancelled_is_as_the_lifecycle_decides(
+        self, jobs: StoreUnderTest, status: JobStatus, running: bool
+    ) -> None:
+        job = brought_to(jobs, status)
+        decided = lifecycle.cancelled(job, jobs.now(), running=running)
+        assert jobs.store.cancel(job.id, running=running) is (decided is not None)
+        found = jobs.job(job.id)
+        assert found == (job if decided is None else replace(decided, failed_at=found.failed_at))
+        assert jobs.store.cancel(job.id, running=running) is False
+
+    def test_a_job_that_is_cancelled_while_it_runs_has_ended_for_its_worker(self, jobs: StoreUnderTest) -> None:
+        claimed = jobs.take(a_job(), "worker-7")
+        jobs.advance(LEASE / 2)
+        assert jobs.store.cancel(claimed.job.id, running=True)
+        cancelled = jobs.job(claimed.job.id)
+        assert jobs.is_now(cancelled.failed_at)
+        assert jobs.store.holder(claimed.job.id) is None
+        assert jobs.store.extend([lease_of(claimed)], lease_seconds=LEASE) == [False]
+        for status in AFTER_RUNNING:
+            assert jobs.finish(claimed, transition_to(status, claimed.job)) is None
+        record = jobs.store.get(claimed.job.id)
+        assert record is not None
+        assert record.job == cancelled
+        [attempt] = record.attempts
+        assert attempt == Attempt(
+            number=1,
+            worker="worker-7",
+            started_at=at(claimed.job.started_at),
+            ended_at=cancelled.failed_at,
+            error="Job cancelled",
+        )
+
+    def test_a_job_that_is_cancelled_while_it_runs_is_due_no_more(self, jobs: StoreUnderTest) -> None:
+        claimed = jobs.take(a_job())
+        jobs.store.cancel(claimed.job.id, running=True)
+        jobs.advance(HOUR)
+        found = jobs.sweep()
+        assert (found.knocks, found.expired, found.next_due_in) == ((), (), None)
+        assert jobs.claim(claimed.job.id) is None
+        assert jobs.store.stats("default") == lifecycle.queue_stats("default", {JobStatus.FAILED: 1})
+
+    def test_a_job_that_is_cancelled_while_it_runs_can_be_requeued(self, jobs: StoreUnderTest) -> None:
+        claimed = jobs.take(a_job())
+        jobs.store.cancel(claimed.job.id, running=True)
+        assert jobs.requeue(claimed.job.id) is not None
+        again = jobs.claim(claimed.job.id)
+        assert again is not None
+        assert again.attempt == 2
+        assert jobs.finish(claimed, transition_to(JobStatus.COMPLETED, claimed.job)) is None
+        assert jobs.finish(again, transition_to(JobStatus.COMPLETED, again.job)) is not None
+
+    def test_a_job_that_is_cancelled_while_it_runs_owes_no_notice_of_an_earlier_loss(
+        self, jobs: StoreUnderTest
+    ) -> None:
+        first = jobs.take(a_job())
+        jobs.lose(first)
+        assert jobs.claim(first.job.id) is not None
+        jobs.store.cancel(first.job.id, running=True)
+        jobs.requeue(first.job.id)
+        again = jobs.claim(first.job.id)
+        assert again is not None
+        assert again.lost_error is None
+
+    def test_an_unknown_job_is_not_changed(self, jobs: StoreUnderTest) -> None:
+        assert jobs.store.cancel(uuid4()) is False
+        assert jobs.discard(uuid4()) is False
+        assert jobs.store.cancel(uuid4(), running=True) is False
+        assert jobs.requeue(uuid4()) is None
 
     @pytest.mark.parametrize("status", [JobStatus.FAILED, JobStatus.DEAD_LETTER])
     def test_a_failed_job_is_started_afresh(self, jobs: StoreUnderTest, status: JobStatus) -> None:
         job = brought_to(jobs, status, a_job(scheduled_at=jobs.now() - timedelta(hours=1)))
-        fresh = jobs.store.requeue(job.id, knock_seconds=KNOCK)
+        fresh = jobs.requeue(job.id)
         assert fresh == lifecycle.requeued(job) == jobs.job(job.id)
         assert fresh is not None
         assert (fresh.status, fresh.retry_count) == (JobStatus.PENDING, 0)
@@ -886,7 +1324,7 @@ class Administering:
 
     def test_a_requeued_job_is_knocked_for_and_can_be_claimed(self, jobs: StoreUnderTest) -> None:
         job = brought_to(jobs, JobStatus.FAILED)
-        jobs.store.requeue(job.id, knock_seconds=KNOCK)
+        jobs.requeue(job.id)
         jobs.advance(KNOCK / 2)
         assert jobs.knocked() == set()
         jobs.advance(KNOCK)
@@ -894,11 +1332,11 @@ class Administering:
         claimed = jobs.claim(job.id, "worker-2")
         assert claimed is not None
         assert claimed.attempt == 2
-        assert jobs.store.requeue(job.id, knock_seconds=KNOCK) is None
+        assert jobs.requeue(job.id) is None
 
     def test_the_history_goes_on_after_a_requeue(self, jobs: StoreUnderTest) -> None:
         job = brought_to(jobs, JobStatus.DEAD_LETTER)
-        jobs.store.requeue(job.id, knock_seconds=KNOCK)
+        jobs.requeue(job.id)
         claimed = jobs.claim(job.id, "worker-2")
         assert claimed is not None
         jobs.finish(claimed, transition_to(JobStatus.COMPLETED, claimed.job))
@@ -912,21 +1350,21 @@ class Administering:
     def test_a_requeued_job_does_not_wait_for_the_time_it_was_scheduled_for(self, jobs: StoreUnderTest) -> None:
         job = brought_to(jobs, JobStatus.SCHEDULED)
         jobs.store.cancel(job.id)
-        jobs.store.requeue(job.id, knock_seconds=KNOCK)
+        jobs.requeue(job.id)
         assert jobs.claim(job.id) is not None
 
     @pytest.mark.parametrize("status", [*NOT_ENDED, JobStatus.COMPLETED])
     def test_only_a_failed_job_is_started_afresh(self, jobs: StoreUnderTest, status: JobStatus) -> None:
         job = brought_to(jobs, status)
-        assert jobs.store.requeue(job.id, knock_seconds=KNOCK) is None
+        assert jobs.requeue(job.id) is None
         assert jobs.job(job.id) == job
 
     @pytest.mark.parametrize("status", ENDED)
     def test_a_job_that_ended_is_discarded_with_its_history(self, jobs: StoreUnderTest, status: JobStatus) -> None:
         job, other = brought_to(jobs, status), brought_to(jobs, status)
-        assert jobs.store.discard(job.id) is True
+        assert jobs.discard(job.id) is True
         assert jobs.store.get(job.id) is None
-        assert jobs.store.discard(job.id) is False
+        assert jobs.discard(job.id) is False
         assert [left.id for left in jobs.store.list_jobs(JobFilter()).jobs] == [other.id]
         [(_job, created)] = jobs.store.insert([job], knock_seconds=KNOCK)
         record = jobs.store.get(job.id)
@@ -940,7 +1378,7 @@ class Administering:
     @pytest.mark.parametrize("status", NOT_ENDED)
     def test_a_job_that_has_not_ended_is_not_discarded(self, jobs: StoreUnderTest, status: JobStatus) -> None:
         job = brought_to(jobs, status)
-        assert jobs.store.discard(job.id) is False
+        assert jobs.discard(job.id) is False
         assert jobs.job(job.id) == job
 
 
@@ -1017,8 +1455,8 @@ class Reading:
         page = jobs.store.list_jobs(JobFilter(limit=3))
         assert [job.id for job in page.jobs] == newest_first[:3]
         jobs.insert(a_job(), a_job())
-        jobs.store.discard(newest_first[2])
-        jobs.store.discard(newest_first[4])
+        jobs.discard(newest_first[2])
+        jobs.discard(newest_first[4])
         page = jobs.store.list_jobs(JobFilter(limit=3, cursor=page.next_cursor))
         assert [job.id for job in page.jobs] == [newest_first[3], newest_first[5]]
         assert page.next_cursor is None
@@ -1037,22 +1475,115 @@ class Reading:
         assert jobs.store.stats("default") == lifecycle.queue_stats("default", counts)
         assert jobs.store.stats("default").running_count == counts[JobStatus.RUNNING]
 
-    def test_the_pending_jobs_of_a_queue_are_counted_without_those_that_wait_for_their_time(
+    def test_the_jobs_of_a_queue_that_were_knocked_for_are_counted_without_those_that_wait_for_their_time(
         self, jobs: StoreUnderTest
     ) -> None:
         for count, status in enumerate(JobStatus, start=2):
             for _ in range(count):
                 brought_to(jobs, status)
         jobs.insert(a_job(queue_name="another"))
-        assert jobs.store.count_pending("default") == 2
-        assert jobs.store.count_pending("another") == 1
-        assert jobs.store.count_pending("nowhere") == 0
+        assert jobs.store.count_knocked("default") == 2
+        assert jobs.store.count_knocked("another") == 1
+        assert jobs.store.count_knocked("nowhere") == 0
+
+    @pytest.mark.parametrize("status", [JobStatus.SCHEDULED, JobStatus.RETRYING])
+    def test_a_job_that_was_knocked_for_at_its_time_is_counted_until_it_is_taken(
+        self, jobs: StoreUnderTest, status: JobStatus
+    ) -> None:
+        job = brought_to(jobs, status)
+        assert jobs.store.count_knocked("default") == 0
+        for _ in range(2):
+            jobs.advance(HOUR * 1.5)
+            assert jobs.knocked() == {job.id}
+            assert jobs.store.count_knocked("default") == 1
+        assert jobs.claim(job.id) is not None
+        assert jobs.store.count_knocked("default") == 0
+
+    @pytest.mark.parametrize("end", ["cancel", "postpone"])
+    def test_a_job_that_no_message_need_tell_of_any_more_is_not_counted(self, jobs: StoreUnderTest, end: str) -> None:
+        [job] = jobs.insert(a_job())
+        assert jobs.store.count_knocked("default") == 1
+        assert jobs.store.cancel(job.id) if end == "cancel" else postponed(jobs, job)
+        assert jobs.store.count_knocked("default") == 0
+
+    def test_a_job_that_is_requeued_is_counted_once(self, jobs: StoreUnderTest) -> None:
+        job = brought_to(jobs, JobStatus.FAILED)
+        jobs.requeue(job.id)
+        assert jobs.store.count_knocked("default") == 1
 
     def test_an_unknown_queue_is_empty(self, jobs: StoreUnderTest) -> None:
         assert jobs.store.stats("nowhere") == QueueStats("nowhere", 0, 0, 0, 0, 0)
 
 
+class Waiting:
+    """For how long the job that is due longest has waited."""
+
+    def test_in_an_empty_store_none_does(self, jobs: StoreUnderTest) -> None:
+        assert jobs.store.oldest_due_seconds() == 0
+
+    @pytest.mark.parametrize("status", NOT_WAITING)
+    def test_a_job_that_does_not_wait_counts_for_nothing(self, jobs: StoreUnderTest, status: JobStatus) -> None:
+        brought_to(jobs, status)
+        jobs.advance(HOUR)
+        assert jobs.store.oldest_due_seconds() == 0
+
+    @pytest.mark.parametrize(
+        ("status", "ahead"), [(JobStatus.PENDING, 0.0), (JobStatus.SCHEDULED, HOUR), (JobStatus.RETRYING, BACKOFF)]
+    )
+    def test_a_job_that_waits_counts_from_when_it_may_start(
+        self, jobs: StoreUnderTest, status: JobStatus, ahead: float
+    ) -> None:
+        job = brought_to(jobs, status)
+        assert jobs.store.oldest_due_seconds() < 10
+        jobs.advance(ahead + 100)
+        assert 100 <= jobs.store.oldest_due_seconds() < 110
+        jobs.sweep()
+        jobs.advance(HOUR)
+        jobs.sweep()
+        assert HOUR + 100 <= jobs.store.oldest_due_seconds() < HOUR + 110, "a knock does not make it begin anew"
+        assert jobs.claim(job.id) is not None
+        assert jobs.store.oldest_due_seconds() == 0
+
+    def test_it_is_the_one_that_is_due_longest_and_not_the_one_that_was_created_first(
+        self, jobs: StoreUnderTest
+    ) -> None:
+        brought_to(jobs, JobStatus.SCHEDULED)
+        jobs.advance(HOUR / 2)
+        [second] = jobs.insert(a_job())
+        jobs.advance(HOUR)
+        assert HOUR <= jobs.store.oldest_due_seconds() < HOUR + 10
+        assert jobs.store.cancel(second.id)
+        assert HOUR / 2 <= jobs.store.oldest_due_seconds() < HOUR / 2 + 10
+
+    def test_a_job_that_is_requeued_waits_from_then_on(self, jobs: StoreUnderTest) -> None:
+        job = brought_to(jobs, JobStatus.FAILED)
+        jobs.advance(HOUR)
+        assert jobs.requeue(job.id)
+        jobs.advance(100)
+        assert 100 <= jobs.store.oldest_due_seconds() < 110
+        assert jobs.store.cancel(job.id)
+        jobs.discard(job.id)
+        assert jobs.store.oldest_due_seconds() == 0
+
+    def test_a_job_that_no_worker_can_run_yet_waits_from_its_next_trial(self, jobs: StoreUnderTest) -> None:
+        [job] = jobs.insert(a_job())
+        jobs.advance(100)
+        postponed(jobs, job)
+        assert jobs.store.oldest_due_seconds() < 10
+        jobs.advance(lifecycle.LONGEST_POSTPONEMENT + 100)
+        assert jobs.store.oldest_due_seconds() >= 100
+
+
 class OpeningAndSharing:
+    def test_the_store_tells_its_own_time(self, jobs: StoreUnderTest) -> None:
+        assert jobs.is_now(jobs.store.clock())
+        jobs.advance(HOUR)
+        told = jobs.store.clock()
+        assert jobs.is_now(told)
+        assert told.utcoffset() == timedelta(0)
+        [job] = jobs.insert(a_job())
+        assert told <= at(job.created_at) <= jobs.store.clock()
+
     def test_initializing_twice_is_initializing_once(self, jobs: StoreUnderTest) -> None:
         jobs.store.initialize()
         [job] = jobs.insert(a_job())
@@ -1127,7 +1658,18 @@ class OpeningAndSharing:
 
 
 class JobStoreContract(
-    Inserting, Claiming, Finishing, Leasing, Sweeping, LosingWorkers, Administering, Reading, OpeningAndSharing
+    Inserting,
+    Claiming,
+    RepeatingClaims,
+    Finishing,
+    Leasing,
+    Sweeping,
+    LosingWorkers,
+    Postponing,
+    Administering,
+    Reading,
+    Waiting,
+    OpeningAndSharing,
 ):
     """All that a job store promises."""
 

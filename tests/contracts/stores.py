@@ -18,6 +18,7 @@ from portico_celery.adapters.job_store.memory_store import MemoryJobStore
 from portico_celery.adapters.job_store.redis_store import RedisJobStore
 from portico_celery.adapters.job_store.sql_store import SqlJobStore
 from portico_celery.ports.job import Job
+from portico_celery.ports.job_reader import JobFilter
 from portico_celery.ports.job_store import Claim, ClaimedJob, DueWork, Finish, JobStore, Transition
 from tests.postgresql import own_schema
 
@@ -68,6 +69,14 @@ class StoreUnderTest:
         job = self.finish(claimed, lifecycle.decide(claimed.job, lost, retry_delay=delay), expired_only=True)
         assert job is not None, "the attempt was not given up"
         return job
+
+    def requeue(self, job_id: UUID) -> Job | None:
+        """Start one job afresh; as it is stored then, or None where it may not be."""
+        knocks = self.store.requeue(JobFilter(job_ids=(job_id,)), knock_seconds=KNOCK).knocks
+        return knocks[0].job if knocks else None
+
+    def discard(self, job_id: UUID) -> bool:
+        return bool(self.store.discard(JobFilter(job_ids=(job_id,))).jobs)
 
     def sweep(self, *, limit: int = 100, knock_seconds: float = KNOCK) -> DueWork:
         return self.store.take_due(limit=limit, knock_seconds=knock_seconds)

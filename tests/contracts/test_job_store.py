@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.contracts.job_filter_contract import JobFilterContract
 from tests.contracts.job_store_contract import JobStoreContract
 from tests.contracts.stores import SERVERS, STORES, StoreUnderTest
 
@@ -17,5 +18,5 @@ def jobs(request: pytest.FixtureRequest) -> Iterator[StoreUnderTest]:
         yield under_test
 
 
-class TestJobStore(JobStoreContract):
+class TestJobStore(JobStoreContract, JobFilterContract):
     """The whole contract, for each store."""

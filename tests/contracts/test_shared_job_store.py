@@ -13,13 +13,17 @@ from pathlib import Path
 from typing import TypeVar
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
 
+from portico_celery.adapters.job_store import sql_schema
+from portico_celery.adapters.job_store.sql_store import SqlJobStore
 from portico_celery.exceptions import StoreUnavailable
 from portico_celery.ports.job import Job, JobStatus
 from portico_celery.ports.job_reader import JobFilter
 from portico_celery.ports.job_store import Claim, Finish, JobStore, Transition
 from tests.contracts.stores import SERVERS, SHARED_STORES
+from tests.postgresql import own_schema
 
 T = TypeVar("T")
 OpenStore = Callable[[], JobStore]
@@ -178,3 +182,12 @@ def test_processes_may_make_a_new_store_at_the_same_moment(
         for number, open_store in enumerate(places):
             with closing(open_store()) as store:
                 assert {job.id for job in store.list_jobs(JobFilter()).jobs} == {ids[number] for ids in made}
+
+
+def test_who_finds_a_store_that_is_prepared_waits_for_nobody_who_prepares_another(postgres_url: str) -> None:
+    with own_schema(postgres_url) as url, closing(SqlJobStore(url)) as first, closing(SqlJobStore(url)) as second:
+        first.initialize()
+        with psycopg.connect(postgres_url) as other:
+            other.execute("SELECT pg_advisory_xact_lock(%s)", [sql_schema.MIGRATION_LOCK])
+            second.initialize()
+            assert second.stats("default").pending_count == 0

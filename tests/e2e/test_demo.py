@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 from collections import defaultdict
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,12 @@ def test_once_ends_by_itself_and_shows_every_step_of_every_job(tmp_path: Path) -
 
     mailed = ("email.send", ["created", "started", "mail", "completed"])
     # A job may start before its creator has said that it is created.
-    shown = sorted((name.split()[0], sorted(steps)) for name, steps in steps_by_job(printed).items())
+    steps = {name: sorted(steps) for name, steps in steps_by_job(printed).items()}
+    fired = [name for name in steps if "fired" in steps[name]]
+    # Where a minute has ended meanwhile, there is another.
+    assert steps[fired[0]] == sorted(["fired", "started", "mail", "completed"])
+    assert len(fired) <= 2
+    shown = sorted((name.split()[0], steps[name]) for name in steps if name not in fired)
     assert shown == sorted(
         (job_type, sorted(steps))
         for job_type, steps in [
@@ -52,7 +58,8 @@ def test_once_ends_by_itself_and_shows_every_step_of_every_job(tmp_path: Path) -
     )
     assert re.search(r"refused +400: .*payload", printed)
     assert "-> 400 Some fields of the request are wrong. {'payload': ['Must be a JSON object.']}" in printed
-    assert "All 4 jobs have ended as they should, and the bad request was refused." in printed
+    assert "schedule 'orders-report', for 20" in printed
+    assert "All 5 jobs have ended as they should, and the bad request was refused." in printed
     assert len(CURL.findall(printed)) == 3
     assert not re.search(r"Traceback|WARNING|ERROR|\033", printed), printed
 
@@ -95,7 +102,7 @@ def test_a_second_interrupt_stops_it_at_once(tmp_path: Path) -> None:
         process.wait_for("Ctrl-C again stops at once")
         process.signal(signal.SIGINT)
 
-        assert process.exit_code(within=3) == 128 + signal.SIGINT
+        assert process.exit_code(within=10) == 128 + signal.SIGINT
 
 
 def test_once_says_so_when_it_is_interrupted_before_the_end(tmp_path: Path) -> None:
@@ -143,7 +150,8 @@ def test_once_fails_and_says_which_job_did_not_end_as_it_should(tmp_path: Path) 
 def test_a_job_for_much_later_does_not_hold_it_up(tmp_path: Path) -> None:
     with demo(tmp_path) as process:
         process.wait_for("It stays up until Ctrl-C")
-        later = process.post("email.send", scheduled_at="2999-01-01T00:00:00Z")
+        next_month = datetime.now(UTC) + timedelta(days=30)
+        later = process.post("email.send", scheduled_at=next_month.isoformat())
         process.kill()
 
     with demo(tmp_path, "--once") as process:

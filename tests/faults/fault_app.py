@@ -26,7 +26,7 @@ portico = PorticoCelery(app, store=os.environ["FAULT_STORE"])
 
 
 class Handler(JobHandler):
-    """Notes each start, each end and each failure."""
+    """Notes each start, each end, each failure, and where it is stopped."""
 
     def __init__(self, job_type: str) -> None:
         self._job_type = job_type
@@ -38,7 +38,11 @@ class Handler(JobHandler):
     async def handle(self, job: Job) -> JobResult:
         attempt = job.retry_count + 1  # a job's attempts here are its first run and its retries
         note(_DIRECTORY, "start", job.id, attempt)
-        await self.work(job, attempt)
+        try:
+            await self.work(job, attempt)
+        except asyncio.CancelledError:
+            note(_DIRECTORY, "stopped", job.id, attempt)
+            raise
         note(_DIRECTORY, "end", job.id, attempt)
         return JobResult(success=True, result_data={"attempt": attempt})
 

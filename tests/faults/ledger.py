@@ -16,7 +16,7 @@ HANDLED = "handled.log"
 
 @dataclass(frozen=True)
 class Line:
-    """What a handler noted: start, end or failure (its on_failure was called)."""
+    """What a handler noted: start, end, stopped (it was cancelled) or failure (its on_failure was called)."""
 
     kind: str
     job_id: str
@@ -72,6 +72,11 @@ class Ledger:
     def ends(self) -> list[Line]:
         """Every end that a handler came to."""
         return self.lines("end")
+
+    @property
+    def stops(self) -> list[Line]:
+        """Every run that was stopped before its end."""
+        return self.lines("stopped")
 
     def start_counts(self) -> Counter[str]:
         """Count the starts of each job."""

@@ -9,10 +9,13 @@ from typing import TypeVar
 T = TypeVar("T")
 
 FULL = os.environ.get("PORTICO_FAULTS", "").lower() == "full"
-#: A run is repeated by naming its seed.
+#: A run is repeated by naming its seed. In the environment, so that all processes that run tests have the same.
 SEED = int(os.environ.get("PORTICO_FAULTS_SEED") or random.SystemRandom().randrange(1_000_000))
+os.environ["PORTICO_FAULTS_SEED"] = str(SEED)
+#: By this name a test's report carries the lines of its figures.
+FIGURES = "figures"
 #: For pytest-timeout: what hangs shows its stacks.
-TIMEOUT = 900 if FULL else 120
+TIMEOUT = 1_800 if FULL else 120
 
 LEASE = 3.0
 SWEEP = 0.5

@@ -16,9 +16,22 @@ from hypothesis.stateful import initialize, rule
 
 from portico_celery.lifecycle import REQUEUABLE, TERMINAL, WAITING, Lost
 from portico_celery.ports.job import Job, JobStatus
-from portico_celery.ports.job_store import Claim, ClaimedJob
+from portico_celery.ports.job_reader import JobFilter
+from portico_celery.ports.job_store import Claim, ClaimedJob, Finish
 from tests.faults.reference_row import Row
-from tests.faults.store_choices import IDS, OUTCOMES, UNTIL_DUE, NewJob, claim_of, finish_of, lease_of, moves, new_jobs
+from tests.faults.store_choices import (
+    IDS,
+    JOB_TYPE,
+    OUTCOMES,
+    UNTIL_DUE,
+    NewJob,
+    claim_of,
+    finish_of,
+    lease_of,
+    moves,
+    new_jobs,
+    postponement_of,
+)
 from tests.faults.store_pair import LEASE, TICK
 from tests.faults.watched_store import OpenStore, WatchedStore
 
@@ -31,7 +44,9 @@ class StoreMachine(WatchedStore):
     def __init__(self, open_store: OpenStore, seen: Counter[str]) -> None:
         super().__init__(open_store, seen)
         # The newest first.
+        self.asked: list[Claim] = []
         self.claimed: list[ClaimedJob] = []
+        self.ends: list[Finish] = []
         self.expired: list[ClaimedJob] = []
 
     @initialize(new=new_jobs)
@@ -52,7 +67,7 @@ class StoreMachine(WatchedStore):
         return Job(
             id=new.job_id,
             queue_name=new.queue_name,
-            job_type="email.send",
+            job_type=JOB_TYPE,
             payload={"start": new.start},
             max_retries=new.max_retries,
             scheduled_at=None if new.start is None else self.pair.reference.after(new.start * TICK),
@@ -68,31 +83,61 @@ class StoreMachine(WatchedStore):
         job = replace(self._job(new), scheduled_at=None)
         self._claim([replace(claim_of(job.id, "worker-3"), adopt=job, envelope={"task_id": "7"})])
 
+    def ask_again(self, places: list[int]) -> None:
+        self._claim(chosen(sorted(self.asked, key=lambda claim: self._token(claim.job_id) != claim.token), places))
+
+    def _token(self, job_id: UUID) -> str | None:
+        row = self.pair.reference.rows.get(job_id)
+        return row.token if row is not None and row.runs else None
+
     def _claim(self, wanted: list[Claim]) -> None:
-        # Whether two who ask for one notice in one call both get it is left to the store.
-        once = {claim.job_id: claim for claim in wanted if self.pair.owes_notice(claim.job_id)}
-        wanted = [claim for claim in wanted if claim.job_id not in once] + list(once.values())
-        for claimed in self.pair.claim(wanted):
+        for claim, claimed in zip(wanted, self.pair.claim(wanted), strict=True):
             if claimed is None:
                 self.seen["claims_refused"] += 1
+            elif claimed in self.claimed and claimed.job.status is JobStatus.RUNNING:
+                self.seen["claims_repeated"] += 1
             else:
                 self.seen["notices" if claimed.job.status is JobStatus.DEAD_LETTER else "claimed"] += 1
                 self.claimed.insert(0, claimed)
+                self.asked.insert(0, claim)
 
     def finish(self, places: list[int], outcome: str, delay: int, twice: bool) -> None:
         held = chosen(self._held(lambda row: row.runs), places)
-        self.end([finish_of(one, OUTCOMES[outcome], delay) for one in held * (1 + twice)], "finished")
+        ends = [finish_of(one, OUTCOMES[outcome], delay) for one in held]
+        self.end(ends * (1 + twice), "finished")
+        self.ends[:0] = ends
+
+    def finish_again(self, places: list[int]) -> None:
+        self.end(chosen(self.ends, places), "finished")
 
     def renew_leases(self, places: list[int]) -> None:
         held = chosen(self._held(lambda row: row.runs), places)
         for kept in self.pair.extend([lease_of(one) for one in held]):
             self.seen["renewed" if kept else "renewals_refused"] += 1
 
+    def meet_without_a_handler(self, places: list[int], patience: int, forged: bool) -> None:
+        rows = self.pair.reference.rows
+        ids = chosen(self._ids(lambda row: row.job.status in WAITING or row.owes_notice), places)
+        ended = {job_id for job_id in ids if job_id in rows and rows[job_id].job.status in TERMINAL}
+        owing = {job_id for job_id in ids if self.pair.owes_notice(job_id)}
+        for job in self.pair.postpone([postponement_of(job_id, patience, forged=forged) for job_id in ids]):
+            if job is None:
+                self.seen["postponements_refused"] += 1
+            elif job.id in ended:
+                self.seen["notices_put_off"] += 1
+            else:
+                self.seen["given_up" if job.status is JobStatus.DEAD_LETTER else "postponed"] += 1
+        self.seen["notices_given_up"] += sum(not self.pair.owes_notice(job_id) for job_id in owing)
+        # So that no time to come is anything but a whole tick away, nor looked for twice in a minute.
+        self.pair.advance(TICK)
+
     def settle_a_notice(self, place: int) -> None:
         for held in chosen(self._held(lambda row: row.owes_notice), [place]):
             owed = self.pair.owes_notice(held.job.id)
             self.pair.settle_loss(lease_of(held))
             self.seen["settled"] += owed and not self.pair.owes_notice(held.job.id)
+        # It may have ended long ago, and a store need not look for such jobs twice in a minute.
+        self.pair.advance(TICK)
 
     def let_time_pass_and_sweep(self, pause: int) -> None:
         wait = self.pair.reference.next_due_in()
@@ -123,17 +168,23 @@ class StoreMachine(WatchedStore):
         losses = [(one, Lost(worker=one.worker, attempt=one.attempt)) for one in found]
         self.end([finish_of(one, lost, delay, expired_only=True) for one, lost in losses], "reaped")
 
-    def cancel(self, place: int) -> None:
-        [job_id] = chosen(self._ids(lambda row: row.job.status in WAITING), [place])
-        self.seen["cancelled"] += self.pair.cancel(job_id)
+    def cancel(self, place: int, running: bool) -> None:
+        [job_id] = chosen(self._ids(lambda row: row.runs if running else row.job.status in WAITING), [place])
+        self.cancel_one(job_id, running=running)
 
     def requeue(self, place: int) -> None:
         [job_id] = chosen(self._ids(lambda row: row.job.status in REQUEUABLE), [place])
-        self.seen["requeued"] += self.pair.requeue(job_id) is not None
+        self.seen["requeued"] += self.pair.requeue(JobFilter(job_ids=(job_id,)))
+
+    def requeue_many(self, wanted: JobFilter) -> None:
+        self.seen["requeued_by_filter"] += self.pair.requeue(wanted)
 
     def discard(self, place: int) -> None:
         [job_id] = chosen(self._ids(lambda row: row.job.status in TERMINAL), [place])
-        self.seen["discarded"] += self.pair.discard(job_id)
+        self.seen["discarded"] += self.pair.discard(JobFilter(job_ids=(job_id,)))
+
+    def discard_many(self, wanted: JobFilter) -> None:
+        self.seen["discarded_by_filter"] += self.pair.discard(wanted)
 
     def _ids(self, fits: Callable[[Row], bool]) -> list[UUID]:
         return [job_id for job_id, row in self.pair.reference.rows.items() if fits(row)] + IDS

@@ -12,9 +12,10 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
+from portico_celery import lifecycle
 from portico_celery.ports.job import Job, QueueStats
 from portico_celery.ports.job_reader import JobFilter, JobRecord
-from portico_celery.ports.job_store import Claim, ClaimedJob, DueWork, Finish, Lease
+from portico_celery.ports.job_store import Claim, ClaimedJob, DueWork, Finish, Lease, Postponement
 from tests.contracts.stores import StoreUnderTest
 from tests.faults.reference_row import BEGINNING
 from tests.faults.reference_store import ReferenceStore
@@ -62,6 +63,11 @@ class StorePair:
         expected = [self.reference.extend(lease, LEASE) for lease in leases]
         return self._same(self._store.extend(leases, lease_seconds=LEASE), expected)
 
+    def postpone(self, postponements: Sequence[Postponement]) -> list[Job | None]:
+        self.touched.update(postponement.job_id for postponement in postponements)
+        expected = [self.reference.postpone(postponement) for postponement in postponements]
+        return self._same(self._store.postpone(postponements), expected)
+
     def settle_loss(self, lease: Lease) -> None:
         self.touched.add(lease.job_id)
         self._store.settle_loss(lease)
@@ -77,18 +83,29 @@ class StorePair:
         )
         return self._same(ordered, self.reference.take_due(KNOCK))
 
-    def cancel(self, job_id: UUID) -> bool:
+    def cancel(self, job_id: UUID, *, running: bool) -> bool:
         self.touched.add(job_id)
-        return self._same(self._store.cancel(job_id), self.reference.cancel(job_id))
+        expected = self.reference.cancel(job_id, running=running)
+        return self._same(self._store.cancel(job_id, running=running), expected)
 
-    def requeue(self, job_id: UUID) -> Job | None:
-        self.touched.add(job_id)
-        found = self._store.requeue(job_id, knock_seconds=KNOCK)
-        return self._same(found, self.reference.requeue(job_id, KNOCK))
+    def requeue(self, wanted: JobFilter) -> int:
+        meant = self.reference.meant(wanted, lifecycle.REQUEUABLE)
+        step = self._store.requeue(wanted, knock_seconds=KNOCK)
+        self._look_at_step(wanted, meant, [knock.job.id for knock in step.knocks], step.next_cursor)
+        return len(self._same(step.knocks, tuple(self.reference.requeue(one.job.id, KNOCK) for one in step.knocks)))
 
-    def discard(self, job_id: UUID) -> bool:
-        self.touched.add(job_id)
-        return self._same(self._store.discard(job_id), self.reference.discard(job_id))
+    def discard(self, wanted: JobFilter) -> int:
+        meant = self.reference.meant(wanted, lifecycle.TERMINAL)
+        step = self._store.discard(wanted)
+        self._look_at_step(wanted, meant, [job.id for job in step.jobs], step.next_cursor)
+        return len(self._same(step.jobs, tuple(self.reference.discard(job.id) for job in step.jobs)))
+
+    def _look_at_step(self, wanted: JobFilter, meant: set[UUID], changed: list[UUID], cursor: str | None) -> None:
+        """Of those that are meant, the store says which it takes."""
+        self.touched.update(meant, changed)
+        assert set(changed) <= meant, f"not meant: {set(changed) - meant}"
+        assert len(changed) == min(wanted.limit, len(meant)), f"{changed} of {meant}"
+        assert cursor is not None or len(changed) == len(meant), f"there are more than {changed}"
 
     def holder(self, job_id: UUID) -> ClaimedJob | None:
         return self._same(self._store.holder(job_id), self.reference.holder(job_id))
@@ -103,8 +120,14 @@ class StorePair:
     def stats(self, queue_name: str) -> QueueStats:
         return self._same(self._store.stats(queue_name), self.reference.stats(queue_name))
 
-    def count_pending(self, queue_name: str) -> int:
-        return self._same(self._store.count_pending(queue_name), self.reference.count_pending(queue_name))
+    def count_knocked(self, queue_name: str) -> int:
+        return self._same(self._store.count_knocked(queue_name), self.reference.count_knocked(queue_name))
+
+    def oldest_due_seconds(self) -> float:
+        found, expected = self._store.oldest_due_seconds(), self.reference.oldest_due_seconds()
+        # Not in ticks: a postponement is shorter than one.
+        assert abs(found - expected) < TICK / 4, f"the store's answer:  {found}\nthe lifecycle's own: {expected}"
+        return expected
 
     def _same(self, found: T, expected: T) -> T:
         answer = self._in_ticks(found)

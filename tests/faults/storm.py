@@ -12,10 +12,13 @@ from tests.faults.system import System
 from tests.faults.workers import Worker
 from tests.waiting import eventually
 
-KILLS = size(5, 30)
+KILLS = size(4, 36)
 KILL_EVERY = 2.0
+#: As many as the workers can do on two cores, or less.
 JOBS_PER_SECOND = size(20, 150)
-JOB_SECONDS = size(0.1, 0.02)
+JOB_SECONDS = size(0.1, 0.01)
+#: Long enough to be in the middle of.
+AIMED_AT_SECONDS = 0.1
 CONCURRENCY = 2
 #: How many runs can have been under way when a worker was killed.
 BOUND = KILLS * CONCURRENCY
@@ -38,7 +41,7 @@ def storm(system: System, chances: random.Random, options: Mapping[str, Any]) ->
 
 def _aim(system: System, worker: Worker, options: Mapping[str, Any]) -> None:
     """Return when the worker is in the middle of a job: a kill that hits nobody proves nothing."""
-    system.create_all([{"payload": {"seconds": JOB_SECONDS}, **options}] * 4)
+    system.create_all([{"payload": {"seconds": AIMED_AT_SECONDS}, **options}] * 4)
 
     def is_busy() -> bool:
         ended = {(line.job_id, line.attempt) for line in system.ledger.ends}

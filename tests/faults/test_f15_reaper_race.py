@@ -47,10 +47,11 @@ def finish_against_reap(worker: JobStore, reaper: JobStore) -> tuple[int, int, i
         lambda claimed: settle(worker, worker_finish(claimed)),
         lambda claimed: settle(reaper, reaper_finish(claimed)),
     )
-    # Whoever was too late tries once more.
-    late = [*reaper.finish([*map(reaper_finish, rounds)]), *worker.finish([*map(worker_finish, rounds)])]
-    overwritten = sum(job is not None for job in late)
-    for claimed, (finished, _reaped) in zip(rounds, answers, strict=True):
+    # All try once more. A worker that has won is told so again, and nobody else.
+    late = worker.finish([*map(worker_finish, rounds)])
+    overwritten = sum(job is not None for job in reaper.finish([*map(reaper_finish, rounds)]))
+    for claimed, again, (finished, _reaped) in zip(rounds, late, answers, strict=True):
+        overwritten += (again is not None) is not finished
         record = worker.get(claimed.job.id)
         assert record is not None
         stands = record.job.status is (JobStatus.COMPLETED if finished else JobStatus.RETRYING)

@@ -10,9 +10,9 @@ import pytest
 
 from portico_celery.lifecycle import CANCELLED_MESSAGE
 from portico_celery.ports.job import JobStatus
-from portico_celery.ports.job_store import Claim
+from portico_celery.ports.job_store import Claim, Finish, Transition
 from tests.faults.conftest import Report
-from tests.faults.racing import race, two_stores, waiting_jobs
+from tests.faults.racing import claim, race, two_stores, waiting_jobs
 from tests.faults.sizes import TIMEOUT, chances, size
 from tests.faults.system import System, a_system
 from tests.faults.verdict import judge
@@ -76,3 +76,62 @@ def test_of_a_claim_and_a_cancel_at_the_same_moment_one_wins(
     assert all(one is not other for one, other in answers)
     assert all(stands)
     assert 0 < claim_won < ROUNDS, "this was no race"
+
+
+@pytest.mark.parametrize("name", ["postgres", "redis", "sqlite"])
+def test_of_a_finish_and_a_cancel_of_the_running_job_one_wins(
+    name: str, request: pytest.FixtureRequest, report: Report
+) -> None:
+    url: str = request.getfixturevalue(f"{name}_store")
+    done = Transition(status=JobStatus.COMPLETED, retry_count=0)
+    with two_stores(url) as (worker, client):
+        rounds = claim(worker, waiting_jobs(client, ROUNDS), lease_seconds=60.0)
+        finishes = {held.job.id: Finish(job_id=held.job.id, attempt=held.attempt, transition=done) for held in rounds}
+        # A cancel is quicker made than a finish: half of them come after a look at the job.
+        hasty = {held.job.id for held in rounds[::2]}
+        answers: list[tuple[bool, bool]] = race(
+            rounds,
+            lambda held: worker.finish([finishes[held.job.id]])[0] is not None,
+            lambda held: (
+                (held.job.id in hasty or client.holder(held.job.id) is not None)
+                and client.cancel(held.job.id, running=True)
+            ),
+        )
+        # Whoever was too late tries once more.
+        late = [
+            client.cancel(held.job.id, running=True) if finished else worker.finish([finishes[held.job.id]])[0]
+            for held, (finished, _) in zip(rounds, answers, strict=True)
+        ]
+        records = [client.get(held.job.id) for held in rounds]
+    finish_won, both = sum(finished for finished, _ in answers), sum(map(all, answers))
+    report("F16", store=name, rounds=ROUNDS, finish_won=finish_won, both=both, overwritten=sum(map(bool, late)))
+    assert all(one is not other for one, other in answers)
+    assert not any(late)
+    for record, (finished, _) in zip(records, answers, strict=True):
+        assert record is not None
+        assert record.job.status is (JobStatus.COMPLETED if finished else JobStatus.FAILED)
+        assert [attempt.error for attempt in record.attempts] == [None if finished else CANCELLED_MESSAGE]
+    assert 0 < finish_won < ROUNDS, "this was no race"
+
+
+@pytest.mark.parametrize("name", ["postgres", "redis", "sqlite"])
+def test_a_cancel_that_takes_running_jobs_too_meets_a_job_at_the_moment_at_which_it_starts(
+    name: str, request: pytest.FixtureRequest, report: Report
+) -> None:
+    url: str = request.getfixturevalue(f"{name}_store")
+    with two_stores(url) as (worker, client):
+        rounds = waiting_jobs(client, ROUNDS)
+        answers: list[tuple[bool, bool]] = race(
+            rounds,
+            lambda job: worker.claim([Claim(job_id=job.id, worker="racer", lease_seconds=60.0)])[0] is not None,
+            lambda job: client.cancel(job.id, running=True),
+        )
+        records = [client.get(job.id) for job in rounds]
+    started = sum(claimed for claimed, _ in answers)
+    report("F16", store=name, rounds=ROUNDS, claimed_first=started, cancelled=sum(won for _, won in answers))
+    assert all(cancelled for _, cancelled in answers)
+    for record, (claimed, _) in zip(records, answers, strict=True):
+        assert record is not None
+        assert (record.job.status, record.job.error_message) == (JobStatus.FAILED, CANCELLED_MESSAGE)
+        assert len(record.attempts) == claimed
+    assert 0 < started < ROUNDS, "this was no race"

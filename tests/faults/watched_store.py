@@ -31,6 +31,7 @@ class WatchedStore(RuleBasedStateMachine):
         self._checks = 0
         self._attempts: Counter[UUID] = Counter()
         self._ended_badly: Counter[UUID] = Counter()
+        self._ended: set[tuple[UUID, int]] = set()
 
     def teardown(self) -> None:
         self._open.close()
@@ -40,8 +41,28 @@ class WatchedStore(RuleBasedStateMachine):
         for finish, job in zip(finishes, self.pair.finish(finishes), strict=True):
             holder = self.pair.reference.holder(finish.job_id)
             overtaken = holder is not None and holder.attempt != finish.attempt
-            self.seen[name if job else f"{name}_overtaken" if overtaken else f"{name}_refused"] += 1
-            self._ended_badly[finish.job_id] += job is not None and job.status is not JobStatus.COMPLETED
+            if job is None:
+                self.seen[f"{name}_overtaken" if overtaken else f"{name}_refused"] += 1
+            elif (finish.job_id, finish.attempt) in self._ended:
+                self.seen[f"{name}_again"] += 1
+            else:
+                self.seen[name] += 1
+                self._note_end(finish.job_id, finish.attempt, badly=job.status is not JobStatus.COMPLETED)
+
+    def cancel_one(self, job_id: UUID, *, running: bool) -> None:
+        """Cancel a job, and remember whether its history must have grown."""
+        held = self.pair.holder(job_id)
+        if not self.pair.cancel(job_id, running=running):
+            self.seen["cancels_refused"] += 1
+        elif held is None:
+            self.seen["cancelled"] += 1
+        else:
+            self.seen["cancelled_running"] += 1
+            self._note_end(job_id, held.attempt, badly=True)
+
+    def _note_end(self, job_id: UUID, attempt: int, *, badly: bool) -> None:
+        self._ended.add((job_id, attempt))
+        self._ended_badly[job_id] += badly
 
     @invariant()
     def the_store_is_what_the_lifecycle_made_of_it(self) -> None:
@@ -58,6 +79,7 @@ class WatchedStore(RuleBasedStateMachine):
         if record is None:
             # Under the same id there may be another job.
             del self._attempts[job_id], self._ended_badly[job_id]
+            self._ended = {ended for ended in self._ended if ended[0] != job_id}
             return
         assert record.job == job, f"read alone: {record.job}\nin the list: {job}"
         shown = record.job.status in (JobStatus.RUNNING, JobStatus.COMPLETED)
@@ -70,4 +92,6 @@ class WatchedStore(RuleBasedStateMachine):
     def _look_at_counts(self, jobs: list[Job], queue_name: str) -> None:
         counts = Counter(job.status for job in jobs if job.queue_name == queue_name)
         assert self.pair.stats(queue_name) == lifecycle.queue_stats(queue_name, counts), f"listed: {counts}"
-        assert self.pair.count_pending(queue_name) == counts[JobStatus.PENDING], f"listed: {counts}"
+        self.pair.oldest_due_seconds()
+        knocked = self.pair.count_knocked(queue_name)
+        assert knocked <= counts[JobStatus.PENDING] + counts[JobStatus.RETRYING], f"{knocked} knocked for of {counts}"

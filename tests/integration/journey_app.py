@@ -10,6 +10,7 @@ import json
 import os
 import time
 from abc import abstractmethod
+from pathlib import Path
 
 import aiohttp
 from celery import Celery
@@ -33,6 +34,11 @@ def note(kind: str, job: Job, detail: object) -> None:
         os.write(ledger, f"{line}\n".encode())
     finally:
         os.close(ledger)
+
+
+def starts(job: Job) -> int:
+    """Count how often a job was started."""
+    return Path(_LEDGER).read_text().count(f"start|{job.id}|")
 
 
 class Handler(JobHandler):
@@ -103,6 +109,17 @@ class HangAtFirst(Handler):
         return JobResult(success=True)
 
 
+class HangAtItsFirstStart(Handler):
+    """Its first start does not come to an end by itself, whichever retry that is: it awaits, or it blocks."""
+
+    async def work(self, job: Job) -> JobResult:
+        if starts(job) == 1:
+            if job.payload.get("blocks"):
+                time.sleep(3600)  # noqa: ASYNC251  # the fault that is meant
+            await asyncio.Event().wait()
+        return JobResult(success=True)
+
+
 class BlockTheLoop(Handler):
     """Holds up the whole event loop for ``seconds``."""
 
@@ -130,8 +147,10 @@ HANDLERS = (
     RaiseTwice("journey.raise_twice"),
     Decline("journey.decline"),
     HangAtFirst("journey.hang_at_first"),
+    HangAtItsFirstStart("journey.hang_at_its_first_start"),
     BlockTheLoop("journey.block"),
     Fetch("journey.fetch"),
 )
 for handler in HANDLERS:
-    portico.register(handler, queue=os.environ["JOURNEY_QUEUE"])
+    # Where there is a result backend, it is for canvas.
+    portico.register(handler, queue=os.environ["JOURNEY_QUEUE"], ignore_result=app.conf.result_backend is None)

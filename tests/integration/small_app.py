@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
-from tests.integration.worker_process import START_SECONDS, STOP_SECONDS, Worker
+from tests.integration.worker_process import START_SECONDS, STOP_SECONDS, Beat, Worker
 from tests.waiting import eventually
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -55,10 +55,23 @@ class SmallApp:
         name = f"worker-{uuid4().hex[:8]}"
         return Worker(name, self._command(name, options), directory=self.directory, environment=self._environment)
 
+    def beat(self, *options: str) -> Beat:
+        """Start a beat, with a state file of its own; as a context manager it ticks."""
+        name = f"beat-{uuid4().hex[:8]}"
+        command = [sys.executable, "-m", "celery", "-A", self.module, "beat", "-l", "INFO", "-s", f"{name}-state"]
+        return Beat(name, [*command, *options], directory=self.directory, environment=self._environment)
+
     def worker_that_ends(self, *options: str) -> Ended:
         """Run a worker that ends by itself."""
+        return self._ended(self._command(f"worker-{uuid4().hex[:8]}", options))
+
+    def celery(self, *arguments: str) -> Ended:
+        """Run a command of Celery's that ends by itself."""
+        return self._ended([sys.executable, "-m", "celery", "-A", self.module, *arguments])
+
+    def _ended(self, command: Sequence[str]) -> Ended:
         done = subprocess.run(
-            self._command(f"worker-{uuid4().hex[:8]}", options),
+            command,
             cwd=self.directory,
             env=self._environment,
             stdin=subprocess.DEVNULL,

@@ -93,7 +93,7 @@ def test_a_job_is_shown_under_its_type_with_a_summary_that_hides_secrets(journey
 
     task = watcher.task(job_id)
     assert task.name == "journey.succeed"
-    assert task.args == "()"
+    assert task.args == f"('{job_id}',)"
     assert task.kwargs == "{'recipient': 'zsofia@example.org', 'smtp': {'Password': '***'}, 'api_token': '***'}"
     assert task.state == "SUCCESS"
     before_the_result = [event for event in watcher.of(job_id) if event["type"] != "task-succeeded"]

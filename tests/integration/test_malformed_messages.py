@@ -85,6 +85,7 @@ def malformed(directory: Path) -> dict[str, Malformed]:
         "keyword arguments that are a text": Malformed(body=b'[[],"abc",{}]'),
         "options that are a number": Malformed(body=b"[[],{},5]"),
         "a text of three letters": Malformed(body=b'"abc"'),
+        "arguments that are too deep": Malformed(body=b'[[],{"a":' + b"[" * 700 + b"]" * 700 + b"},{}]"),
         "JSON that is too deep": Malformed(body=b"[" * 100_000 + b"]" * 100_000),
     }
 

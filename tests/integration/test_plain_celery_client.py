@@ -136,7 +136,7 @@ def test_a_job_that_was_adopted_is_retried_under_its_task_id(plain: Plain) -> No
     assert plain.worker.received(record.job.id) == 0
 
 
-@pytest.mark.parametrize("task_id", [str(uuid4()), "order-19"])
+@pytest.mark.parametrize("task_id", [str(uuid4()), "order-19"], ids=["uuid", "other"])
 def test_a_message_that_is_delivered_twice_at_once_is_one_job(plain: Plain, task_id: str) -> None:
     marker = f"twice {task_id}"
     for _ in range(2):
@@ -153,12 +153,12 @@ def test_a_message_that_is_delivered_twice_at_once_is_one_job(plain: Plain, task
     assert [attempt.number for attempt in record.attempts] == [1]
 
 
-def test_a_message_that_is_delivered_again_after_the_end_of_its_job_changes_nothing(plain: Plain) -> None:
+def test_a_message_that_is_sent_again_after_the_end_of_its_job_changes_nothing(plain: Plain) -> None:
     task_id = plain.send("journey.succeed", kwargs={"marker": "ended"})
     ended = plain.job("ended")
 
     plain.send("journey.succeed", kwargs={"marker": "ended"}, task_id=task_id)
-    plain.journey.eventually(lambda: f"[{task_id}] ignored" in plain.worker.log, "the second delivery's end")
+    plain.journey.eventually(lambda: f"[{task_id}] ignored" in plain.worker.log, "the end of the second message")
 
     assert plain.job("ended") == ended
     assert plain.runs(ended) == [0]

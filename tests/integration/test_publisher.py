@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,10 +14,10 @@ from uuid import uuid4
 
 import pytest
 from celery import Celery
-from kombu import Connection, Queue
+from kombu import Connection, Exchange, Queue
 
 from portico_celery import PorticoCelery
-from portico_celery.adapters.celery import broker_link
+from portico_celery.adapters.celery import broker_link, topology
 from tests.integration.fake_broker import FakeBroker, Policy, Published
 from tests.services import PrivateRabbitMQ, free_port
 from tests.waiting import eventually
@@ -350,3 +352,28 @@ class TestLyingBroker:
 def sent_ids(broker: FakeBroker) -> list[str]:
     """The jobs that were knocked for, in the order in which the broker got them."""
     return [message.message_id for message in broker.published]
+
+
+SCRIPT = """
+import sys
+from celery import Celery
+from portico_celery import PorticoCelery
+
+portico = PorticoCelery(Celery("script", broker=sys.argv[1]), store=f"sqlite:///{sys.argv[2]}/jobs.db")
+portico.declare("email.send", queue=sys.argv[3])
+portico.sync.create_job("email.send", {})
+"""
+
+
+@pytest.mark.parametrize("server", ["amqp_url", "redis_url"])
+def test_a_script_that_ends_at_once_has_sent_its_message(
+    server: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    url, name = request.getfixturevalue(server), f"portico-test-{uuid4().hex}"
+    command = [sys.executable, "-c", SCRIPT, url, str(tmp_path), name]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    with Connection(url) as connection:
+        assert topology.depth(connection, name) == 1, done.stderr
+        Queue(name, channel=connection.default_channel).delete()
+        Exchange(name, channel=connection.default_channel).delete()
+    assert "broker_unreachable" not in done.stderr

@@ -14,7 +14,7 @@ from celery import Celery
 from kombu import Connection, Queue
 
 from portico_celery import PorticoCelery
-from portico_celery.ports.job import JobStatus
+from portico_celery.ports.job import Job, JobResult, JobStatus
 from tests.integration.small_app import SmallApp, ready
 from tests.integration.worker_process import Worker
 from tests.services import PrivateRabbitMQ
@@ -104,6 +104,13 @@ def is_declared_with(url: str, name: str, arguments: dict[str, Any]) -> bool:
         except PreconditionFailed:
             return False
     return True
+
+
+def waiting(url: str, name: str) -> int:
+    """Count the messages that wait in a queue."""
+    with Connection(url) as connection:
+        declared: Any = Queue(name, channel=connection.default_channel).queue_declare(passive=True)
+        return int(declared.message_count)
 
 
 def consumers(url: str, name: str) -> int:
@@ -205,7 +212,8 @@ class TestQueuesOfOurOwn:
             portico.app.send_task("email.send", kwargs={"to": "ann"}, queue=name, priority=9)
             portico.sync.create_job("email.send", {}, name)
             assert portico.flush(SECONDS)
-        assert is_declared_with(amqp_url, name, OURS)
+        # Nobody can tell that a queue will be one of jobs before the first comes by it.
+        assert is_declared_with(amqp_url, name, {} if plain_call_first else OURS)
 
     def test_where_the_app_forbids_to_make_queues_the_refusal_says_what_to_do(
         self, amqp_url: str, tmp_path: Path, new_queue: Callable[[], str], caplog: pytest.LogCaptureFixture
@@ -230,6 +238,52 @@ ROUTES: dict[str, Callable[[str], Any]] = {
     "a list of lists of pairs": lambda name: ([("shop.*", {"queue": name})],),
     "a dict of queues": lambda name: {"shop.*": {"queue": Queue(name)}},
 }
+
+
+class TestSendersOfOrdinaryTasks:
+    """An app goes on sending as before, whatever queues it names in passing."""
+
+    @pytest.mark.parametrize("arguments", EXISTING.values(), ids=EXISTING)
+    def test_a_queue_that_is_there_takes_their_tasks_as_before(
+        self, amqp_url: str, tmp_path: Path, new_queue: Callable[[], str], arguments: dict[str, Any]
+    ) -> None:
+        name = new_queue()
+        make(amqp_url, name, arguments)
+        with portico_of(amqp_url, tmp_path) as portico:
+            portico.declare("another", queue=name)  # also where jobs come by it
+            portico.app.send_task("shop.add", queue=name)
+            with portico.app.connection_for_write() as connection:
+                portico.app.send_task("shop.add", queue=name, connection=connection)
+            assert waiting(amqp_url, name) == 2
+        assert is_declared_with(amqp_url, name, arguments)
+
+    def test_a_new_queue_is_made_as_celery_makes_it(
+        self, amqp_url: str, tmp_path: Path, new_queue: Callable[[], str]
+    ) -> None:
+        name = new_queue()
+        with portico_of(amqp_url, tmp_path) as portico:
+            portico.app.send_task("shop.add", queue=name)
+            assert waiting(amqp_url, name) == 1
+        assert is_declared_with(amqp_url, name, {})
+
+
+def test_a_generated_tasks_own_calls_go_to_the_queue_of_its_jobs(
+    amqp_url: str, tmp_path: Path, new_queue: Callable[[], str]
+) -> None:
+    class Handler:
+        job_type = "mail.send"
+
+        async def handle(self, job: Job) -> JobResult:
+            raise AssertionError(f"nobody works here, and {job.id} runs")
+
+        async def on_failure(self, job: Job, error: Exception) -> None: ...
+
+    name = new_queue()
+    with portico_of(amqp_url, tmp_path) as portico:
+        portico.register(Handler(), queue=name)
+        portico.app.tasks["mail.send"].delay(to="ann")
+        portico.app.signature("mail.send", kwargs={"to": "bea"}).delay()
+        assert waiting(amqp_url, name) == 2
 
 
 class TestQueuesOfTheApp:

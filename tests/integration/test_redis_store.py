@@ -16,6 +16,7 @@ from redis import Redis
 
 from portico_celery import lifecycle
 from portico_celery.adapters.job_store import redis_store
+from portico_celery.adapters.job_store.redis_database import SCHEMA_VERSION
 from portico_celery.adapters.job_store.redis_store import RedisJobStore
 from portico_celery.exceptions import ConfigurationError, StoreError, StoreSchemaTooNew, StoreUnavailable
 from portico_celery.ports.job import Job, JobStatus
@@ -133,9 +134,9 @@ class TestCallsOfTheServer:
             assert store.extend([Lease(job_id=job.job.id, attempt=1)], lease_seconds=LEASE) == [True]
             assert len(sweep(store).knocks) == 2
             store.settle_loss(Lease(job_id=lost.job.id, attempt=1))
-            assert store.requeue(lost.job.id, knock_seconds=KNOCK)
+            assert store.requeue(JobFilter(job_ids=(lost.job.id,)), knock_seconds=KNOCK).knocks
             assert store.cancel(retried.job.id)
-            assert store.discard(retried.job.id)
+            assert store.discard(JobFilter(job_ids=(retried.job.id,))).jobs
             assert store.get(job.job.id)
             assert len(store.list_jobs(JobFilter(status=JobStatus.RUNNING)).jobs) == 1
             keys = [key.decode() for key in client.scan_iter()]
@@ -166,7 +167,7 @@ class TestRetention:
     def test_a_job_that_was_requeued_is_not_deleted(self, store: RedisJobStore) -> None:
         [job] = insert(store, a_job())
         store.cancel(job.id)
-        store.requeue(job.id, knock_seconds=KNOCK)
+        store.requeue(JobFilter(job_ids=(job.id,)), knock_seconds=KNOCK)
         store.clock_offset = 30 * DAY
         assert [knock.job.id for knock in sweep(store).knocks] == [job.id]
 
@@ -182,7 +183,7 @@ class TestRetention:
     def test_a_job_that_was_discarded_leaves_nothing(self, store: RedisJobStore, client: Redis) -> None:
         [claimed] = claim(store, *insert(store, a_job()))
         finish(store, Transition(status=JobStatus.DEAD_LETTER, retry_count=3), claimed)
-        assert store.discard(claimed.job.id)
+        assert store.discard(JobFilter(job_ids=(claimed.job.id,))).jobs
         assert left(client) == set()
 
     def test_the_history_keeps_the_last_attempts(self, store: RedisJobStore) -> None:
@@ -360,11 +361,18 @@ class TestInitializing:
         assert "appendonly yes" in found["redis_settings_unknown"]
 
     def test_a_newer_version_of_the_store_is_refused(self, store: RedisJobStore, client: Redis) -> None:
-        client.set("{portico}:schema", redis_store.SCHEMA_VERSION + 1)
+        client.set("{portico}:schema", SCHEMA_VERSION + 1)
         with pytest.raises(StoreSchemaTooNew, match="upgrade"):
             store.initialize()
         with pytest.raises(StoreSchemaTooNew):
             insert(store, a_job())
+
+    def test_a_newer_version_is_taken_where_that_is_allowed(self, server: PrivateRedis, client: Redis) -> None:
+        client.set("{portico}:schema", SCHEMA_VERSION + 1)
+        with closing(RedisJobStore(server.url, allow_newer_schema=True)) as store:
+            [job] = insert(store, a_job())
+            assert store.get(job.id) is not None
+        assert client.get("{portico}:schema") == str(SCHEMA_VERSION + 1)
 
     @pytest.mark.parametrize(
         "url", ["redis://localhost:port", "http://localhost", "redis://localhost?no_such_option=1", "redis://[::1"]

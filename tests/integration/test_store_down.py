@@ -8,21 +8,39 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
+import psycopg
 import pytest
 from celery import Celery
+from sqlalchemy import Connection, text
 
 from portico_celery import PorticoCelery
+from portico_celery.adapters.job_store import sql_engine, sql_schema
+from portico_celery.adapters.job_store.sql.claim import claim_jobs
+from portico_celery.adapters.job_store.sql_store import SqlJobStore
 from portico_celery.exceptions import StoreUnavailable
 from portico_celery.ports.job import JobStatus
+from portico_celery.ports.job_reader import JobFilter
+from portico_celery.ports.job_store import Claim
+from tests.contracts.stores import KNOCK, LEASE, a_job
+from tests.faults.tcp_proxy import TCPProxy
+from tests.faults.toxics import Trickle
 from tests.integration.worker_process import Answer, Journey, Web, a_journey
+from tests.postgresql import PrivatePostgreSQL, own_schema
+from tests.services import PrivateRedis
+from tests.waiting import eventually
 
 # The longest that anybody waits to hear that the store is away.
 ANSWER_SECONDS = 2.5
+# The same where a whole server stands still, which on a busy machine is noticed somewhat late, ...
+FROZEN_SECONDS = 5.0
+# ... and where to wait twice would take this long.
+ONE_WAIT_SECONDS = 3.9
 SECONDS = 20.0
 
 
@@ -71,12 +89,8 @@ class TestClient:
 
     @pytest.fixture
     def portico(self, database: Path) -> Iterator[PorticoCelery]:
-        app = Celery("client", broker="portico-memory://", set_as_current=False)
-        portico = PorticoCelery(app, store=f"sqlite:///{database}")
-        portico.declare("email.send")
-        yield portico
-        portico.close()
-        app.close()
+        with a_client(f"sqlite:///{database}") as portico:
+            yield portico
 
     def test_creating_fails_in_time_with_what_to_check_and_works_again_when_the_store_is_back(
         self, portico: PorticoCelery, database: Path
@@ -106,18 +120,19 @@ class TestClient:
         assert rows(database) == 1
 
     def test_a_crowd_hears_of_it_in_the_time_of_one(self, portico: PorticoCelery, database: Path) -> None:
-        job = portico.sync.create_job("email.send", {})
+        job, failed = portico.sync.create_job("email.send", {}), portico.sync.create_job("email.send", {})
+        portico.sync.cancel_job(failed.id)
         calls: list[Callable[[], Any]] = [
             *[lambda: portico.sync.create_job("email.send", {})] * 50,
             # Calls that can't travel together.
             *[lambda: portico.sync.cancel_job(job.id)] * 10,
-            *[lambda: portico.sync.requeue_job(job.id)] * 10,
+            *[lambda: portico.sync.requeue_job(failed.id)] * 10,
         ]
         with locked(database):
             answers = all_at_once(calls)
         assert [type(outcome) for outcome, _seconds in answers] == [StoreUnavailable] * len(calls)
         assert max(seconds for _outcome, seconds in answers) < ANSWER_SECONDS
-        assert rows(database) == 1
+        assert rows(database) == 2
 
     def test_jobs_can_still_be_looked_at(self, portico: PorticoCelery, database: Path) -> None:
         job = portico.sync.create_job("email.send", {})
@@ -125,6 +140,182 @@ class TestClient:
             found, seconds = timed(lambda: portico.sync.get_job(job.id))
         assert found == job
         assert seconds < 1.0
+
+
+class TestFrozenServer:
+    """A server whose machine stands still: it takes connections and data, and never answers."""
+
+    @pytest.fixture(params=["postgresql", "redis"])
+    def server(self, request: pytest.FixtureRequest) -> PrivatePostgreSQL | PrivateRedis:
+        started: PrivatePostgreSQL | PrivateRedis = request.getfixturevalue(f"private_{request.param}")()
+        return started
+
+    @pytest.fixture
+    def portico(self, server: PrivatePostgreSQL | PrivateRedis) -> Iterator[PorticoCelery]:
+        with a_client(server.url) as portico:
+            yield portico
+
+    def test_creating_fails_in_time_and_works_again_when_the_server_goes_on(
+        self, portico: PorticoCelery, server: PrivatePostgreSQL | PrivateRedis
+    ) -> None:
+        before = portico.sync.create_job("email.send", {"number": 1})
+        with frozen(server):
+            # The first waits on the connection it has, the second for a new one.
+            answers = [timed(lambda: portico.sync.create_job("email.send", {})) for _ in range(2)]
+        for error, seconds in answers:
+            assert isinstance(error, StoreUnavailable)
+            assert "did not answer" in str(error)
+            assert seconds < FROZEN_SECONDS
+        # What the server has been sent it may carry out when it goes on.
+        assert "Nothing is promised" in str(answers[0][0])
+        after = portico.sync.create_job("email.send", {"number": 2})
+        for job in (before, after):
+            assert portico.sync.get_job(job.id) == job
+
+    def test_a_crowd_hears_of_it_in_the_time_of_one(
+        self, portico: PorticoCelery, server: PrivatePostgreSQL | PrivateRedis
+    ) -> None:
+        job = portico.sync.create_job("email.send", {})
+        assert portico.sync.get_job(job.id) == job
+        calls: list[Callable[[], Any]] = [
+            *[lambda: portico.sync.create_job("email.send", {})] * 20,
+            *[lambda: portico.sync.create_jobs([{"job_type": "email.send", "payload": {}}] * 20)] * 5,
+            *[lambda: portico.sync.cancel_job(job.id)] * 5,
+            *[lambda: portico.sync.cancel_job(job.id, running=True)] * 5,
+            *[lambda: portico.sync.get_job(job.id)] * 5,
+            *[lambda: portico.sync.list_jobs(JobFilter())] * 5,
+        ]
+        with frozen(server):
+            for _ in range(2):
+                answers = all_at_once(calls)
+                assert [type(outcome) for outcome, _seconds in answers] == [StoreUnavailable] * len(calls)
+                assert max(seconds for _outcome, seconds in answers) < ONE_WAIT_SECONDS
+        assert portico.sync.create_job("email.send", {}).status is JobStatus.PENDING
+
+    def test_a_server_that_is_frozen_at_the_first_use_is_used_when_it_goes_on(
+        self, portico: PorticoCelery, server: PrivatePostgreSQL | PrivateRedis
+    ) -> None:
+        calls: list[Callable[[], Any]] = [
+            *[lambda: portico.sync.create_job("email.send", {})] * 5,
+            *[lambda: portico.sync.list_jobs(JobFilter())] * 5,
+        ]
+        with frozen(server):
+            answers = all_at_once(calls)
+        assert [type(outcome) for outcome, _seconds in answers] == [StoreUnavailable] * len(calls)
+        assert max(seconds for _outcome, seconds in answers) < ONE_WAIT_SECONDS
+        assert portico.sync.create_job("email.send", {}).status is JobStatus.PENDING
+
+    def test_a_connection_that_was_idle_is_not_waited_for_twice(
+        self,
+        private_postgresql: Callable[[], PrivatePostgreSQL],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(sql_engine, "_IDLE_SECONDS", -1.0)
+        server = private_postgresql()
+        with a_client(server.url) as portico:
+            portico.sync.create_job("email.send", {})
+            with frozen(server):
+                error, seconds = timed(lambda: portico.sync.create_job("email.send", {}))
+            assert isinstance(error, StoreUnavailable)
+            assert seconds < ONE_WAIT_SECONDS
+            portico.sync.create_job("email.send", {})
+
+
+class TestBusyServer:
+    """A PostgreSQL that answers, and has reason to take its time."""
+
+    @pytest.fixture
+    def url(self, postgres_url: str) -> Iterator[str]:
+        with own_schema(postgres_url) as url:
+            yield url
+
+    def test_a_row_that_somebody_has_locked_is_not_waited_for(self, url: str) -> None:
+        with a_client(url) as portico, psycopg.connect(url) as somebody:
+            job = portico.sync.create_job("email.send", {})
+            somebody.execute("SELECT * FROM portico_jobs FOR UPDATE")
+            error, seconds = timed(lambda: portico.sync.cancel_job(job.id))
+            assert isinstance(error, StoreUnavailable)
+            assert "canceling statement due to" in str(error)  # the server's own words
+            assert "Nothing was stored" in str(error)
+            assert seconds < FROZEN_SECONDS
+            somebody.rollback()
+            assert portico.sync.cancel_job(job.id)
+
+    def test_an_answer_that_trickles_in_is_not_waited_for_to_its_end(self, url: str) -> None:
+        parts = urlsplit(url)
+        with TCPProxy(parts.port or 0) as proxy:
+            slow_url = parts._replace(netloc=parts.netloc.replace(f":{parts.port}", f":{proxy.port}")).geturl()
+            with a_client(slow_url) as portico:
+                job = portico.sync.create_job("email.send", {"text": "x" * 30_000})
+                assert portico.sync.get_job(job.id) == job
+                with proxy.under(Trickle(byte_count=20, pause=0.02)):
+                    error, seconds = timed(lambda: portico.sync.get_job(job.id))
+                assert isinstance(error, StoreUnavailable)
+                assert "no answer within" in str(error)
+                assert seconds < FROZEN_SECONDS
+                assert portico.sync.get_job(job.id) == job
+
+    @pytest.mark.parametrize("adopted", [False, True])
+    def test_a_claim_is_repeated_while_its_first_try_is_still_under_way(self, url: str, adopted: bool) -> None:
+        job = a_job()
+        claim = Claim(job_id=job.id, worker="worker-1", lease_seconds=LEASE, adopt=job if adopted else None)
+        with closing(SqlJobStore(url)) as store, psycopg.connect(url) as observer, ThreadPoolExecutor(1) as thread:
+            store.insert([a_job() if adopted else job], knock_seconds=KNOCK)
+            with store._transaction() as first_try:
+                [first] = claim_jobs(first_try, [claim], store._now)
+                repeated = thread.submit(store.claim, [claim])
+                eventually(lambda: somebody_waits_for_a_lock(observer), SECONDS)
+            assert first is not None
+            assert repeated.result(SECONDS) == [first]
+
+    def test_a_migration_may_take_longer_than_any_other_statement(
+        self, url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def rebuild(connection: Connection) -> None:
+            connection.execute(text("SELECT pg_sleep(2.8)"))
+
+        monkeypatch.setattr(sql_schema, "MIGRATIONS", [*sql_schema.MIGRATIONS, rebuild])
+        with closing(SqlJobStore(url)) as store:
+            store.initialize()
+            error, seconds = timed(lambda: slow_statement(store))
+        assert isinstance(error, StoreUnavailable)
+        assert seconds < FROZEN_SECONDS
+
+
+def somebody_waits_for_a_lock(connection: psycopg.Connection[Any]) -> bool:
+    # Among the sessions that have this schema: the server may be others' too.
+    found = connection.execute(
+        "SELECT 1 FROM pg_locks AS waiting JOIN pg_locks AS held ON held.transactionid = waiting.transactionid "
+        "JOIN pg_locks AS ours ON ours.pid = held.pid AND ours.relation = to_regclass('portico_jobs') "
+        "WHERE held.granted AND NOT waiting.granted"
+    ).fetchone()
+    return found is not None
+
+
+def slow_statement(store: SqlJobStore) -> None:
+    with store._single_statement() as connection:
+        connection.execute(text("SELECT pg_sleep(60)"))
+
+
+@contextmanager
+def a_client(store: str) -> Iterator[PorticoCelery]:
+    """An application that creates jobs in this store."""
+    app = Celery("client", broker="portico-memory://", set_as_current=False)
+    portico = PorticoCelery(app, store=store)
+    portico.declare("email.send")
+    yield portico
+    portico.close()
+    app.close()
+
+
+@contextmanager
+def frozen(server: PrivatePostgreSQL | PrivateRedis) -> Iterator[None]:
+    """Stop the server where it stands for the length of the block."""
+    server.freeze()
+    try:
+        yield
+    finally:
+        server.thaw()
 
 
 class TestProcesses:
@@ -173,10 +364,10 @@ class TestProcesses:
     def test_a_job_that_no_worker_could_claim_is_run_when_the_store_is_back(self, journey: Journey) -> None:
         job_id = journey.create("journey.succeed", {"number": str(uuid4())})
         assert journey.portico.flush(SECONDS)
-        with locked(journey.directory / "jobs.db"):
-            worker = journey.worker("prefork").__enter__()
-            journey.eventually(lambda: "claim_failed" in worker.log, "a claim that fails", SECONDS)
-        with worker:
+        with ExitStack() as workers:
+            with locked(journey.directory / "jobs.db"):
+                worker = workers.enter_context(journey.worker("prefork"))
+                journey.eventually(lambda: "claim_waits_for_store" in worker.log, "a claim without an answer", SECONDS)
             journey.completed(job_id)
         assert len(journey.ledger(job_id, "start")) == 1
 

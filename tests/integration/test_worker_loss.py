@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -128,6 +129,25 @@ def test_the_worker_that_survives_goes_on_with_other_jobs(loss: Loss) -> None:
     assert loss.survivor.pid not in loss.lost_pids.values()
     assert all(loss.survivor.name in record.attempts[0].worker for record in records)
     assert not {loss.journey.started(job_id) for job_id in after} & set(loss.lost_pids.values())
+
+
+def test_a_job_whose_process_is_killed_at_celerys_time_limit_does_not_wait_for_its_lease(
+    amqp_url: str, tmp_path: Path
+) -> None:
+    with a_journey(amqp_url, tmp_path, **{**SETTINGS, "lease_seconds": 3600}) as journey:
+        journey.settings = {**journey.settings, "task_time_limit": 1}
+        with journey.worker("prefork", concurrency=2):
+            retryable = journey.create("journey.hang_at_first", max_retries=1)
+            forbidden = journey.create("journey.hang_at_first", max_retries=0)
+
+            assert journey.completed(retryable).job.retry_count == 1
+            assert journey.ended(forbidden).job.status is JobStatus.DEAD_LETTER
+            for job_id in (retryable, forbidden):
+                told = journey.eventually(partial(journey.ledger, job_id, "on_failure"), "on_failure")
+                assert [line.retry_count for line in told] == [0]
+                assert told[0].detail.startswith("WorkerLost: ")
+                assert "was killed at Celery's time limit of 1 s" in told[0].detail
+            assert runs(journey, forbidden) == [0]
 
 
 def test_a_handler_that_blocks_its_event_loop_keeps_its_job_in_every_pool(amqp_url: str, tmp_path: Path) -> None:

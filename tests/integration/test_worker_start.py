@@ -9,11 +9,9 @@ from uuid import uuid4
 
 import pytest
 from celery import Celery
-from celery.concurrency import prefork, solo, thread
 from kombu import Connection, Queue
 
 from portico_celery import PorticoCelery
-from portico_celery.adapters.celery.worker_step import refuse_green_pool
 from portico_celery.exceptions import ConfigurationError
 from portico_celery.ports.job import Job, JobResult, JobStatus
 from portico_celery.ports.job_reader import JobRecord
@@ -66,35 +64,6 @@ def plain_task() -> str:
 def small_app(directory: Path, rest: str, *, broker: str = "portico-memory://", store: str | None = None) -> SmallApp:
     store_url = store or f"sqlite:///{directory / 'jobs.db'}"
     return SmallApp(directory, APP.format(broker=broker, store=store_url, rest=rest))
-
-
-class TestGreenPools:
-    """Pools of greenlets, under which asyncio does not run as it should."""
-
-    @pytest.mark.parametrize("name", ["gevent", "eventlet"])
-    def test_they_are_refused_with_the_reason_and_what_to_use(self, name: str) -> None:
-        pool = type("TaskPool", (), {"__module__": f"celery.concurrency.{name}"})
-        with pytest.raises(ConfigurationError) as refused:
-            refuse_green_pool(pool)
-        assert f"the {name} pool patches the sockets and locks" in str(refused.value)
-        assert "--pool=threads" in str(refused.value)
-
-    @pytest.mark.parametrize("pool", [prefork.TaskPool, solo.TaskPool, thread.TaskPool])
-    def test_celerys_other_pools_are_taken(self, pool: type) -> None:
-        refuse_green_pool(pool)
-
-    @pytest.mark.parametrize("name", ["gevent", "eventlet"])
-    def test_a_worker_with_such_a_pool_ends_with_the_reason(self, name: str, tmp_path: Path) -> None:
-        # Celery's own module of that name needs a package that is not installed: another one of its kind.
-        package = tmp_path / f"our_{name}"
-        package.mkdir()
-        (package / "__init__.py").write_text("from celery.concurrency.solo import TaskPool as Base\n")
-        (package / "pool.py").write_text(f"from our_{name} import Base\n\nclass TaskPool(Base):\n    pass\n")
-        app = small_app(tmp_path, f"app.conf.worker_pool = 'our_{name}.pool:TaskPool'")
-        ended = app.worker_that_ends()
-        assert ended.returncode != 0
-        assert f"the {name} pool patches the sockets" in ended.output
-        assert "--pool=threads" in ended.output
 
 
 class TestTakenNames:

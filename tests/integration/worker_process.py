@@ -133,6 +133,14 @@ class Program:
         self._process.wait()
 
 
+class Beat(Program):
+    """``celery beat``."""
+
+    def is_ready(self) -> bool:
+        """Whether it ticks."""
+        return "beat: Starting..." in self.log
+
+
 class Worker(Program):
     """``celery -A journey_app worker``."""
 
@@ -221,14 +229,14 @@ class Journey:
         command += ["-Q", queues or self.queue_name, "-n", f"{name}@localhost", "-l", "INFO"]
         # Neither greetings to nor gossip with the workers of others on the same broker.
         command += ["--without-mingle", "--without-gossip", *options]
-        return self._started(Worker(name, command, directory=self.directory, environment=self._environment))
+        return self._started(Worker(name, command, directory=self.directory, environment=self.environment))
 
     def web(self) -> Web:
         """Start the web application; as a context manager it answers."""
         name = f"web-{next(self._numbers)}"
         command = [sys.executable, "-m", "gunicorn", "--worker-class", "gthread", "--threads", "4"]
         command += ["--bind", "127.0.0.1:0", "webhook_app:create_app()"]
-        return self._started(Web(name, command, directory=self.directory, environment=self._environment))
+        return self._started(Web(name, command, directory=self.directory, environment=self.environment))
 
     def _started(self, program: T) -> T:
         assert isinstance(program, Program)
@@ -236,13 +244,15 @@ class Journey:
         return program
 
     @property
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
+        """What the programs are told."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_INHERITED)}
         return inherited | {
             "HOME": str(self.directory),  # gunicorn puts a socket there
             "PYTHONPATH": str(ROOT),
             "PYTHONUNBUFFERED": "1",
             "PORTICO_APP": f"{APP}:app",
+            "PORTICO_WEBHOOK_AUTH": "none",
             "JOURNEY_BROKER": self.broker_url,
             "JOURNEY_STORE": self.store_url,
             "JOURNEY_QUEUE": self.queue_name,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from datetime import datetime
 from uuid import UUID
 
 from portico_celery.adapters.job_store.memory_store import MemoryJobStore
@@ -50,9 +51,9 @@ class NineMethods(JobQueueAdapter):
         record = self.store.get(UUID(str(job_id)))
         return None if record is None else record.job
 
-    async def cancel_job(self, job_id: UUID | str) -> bool:
+    async def cancel_job(self, job_id: UUID | str, *, running: bool = False) -> bool:
         await self._turn()
-        return self.store.cancel(UUID(str(job_id)))
+        return self.store.cancel(UUID(str(job_id)), running=running)
 
     async def get_queue_stats(self, queue_name: str) -> QueueStats:
         await self._turn()
@@ -81,13 +82,22 @@ class QueueInMemory(NineMethods):
         await self._turn()
         return self.store.list_jobs(job_filter)
 
-    async def requeue_job(self, job_id: UUID | str) -> bool:
+    async def get_oldest_due_seconds(self) -> float:
         await self._turn()
-        return self.store.requeue(UUID(str(job_id)), knock_seconds=KNOCK) is not None
+        return self.store.oldest_due_seconds()
 
-    async def discard_job(self, job_id: UUID | str) -> bool:
+    async def requeue_jobs(self, job_filter: JobFilter) -> JobPage:
         await self._turn()
-        return self.store.discard(UUID(str(job_id)))
+        step = self.store.requeue(job_filter, knock_seconds=KNOCK)
+        return JobPage(jobs=tuple(knock.job for knock in step.knocks), next_cursor=step.next_cursor)
+
+    async def discard_jobs(self, job_filter: JobFilter) -> JobPage:
+        await self._turn()
+        return self.store.discard(job_filter)
+
+    async def clock(self) -> datetime:
+        await self._turn()
+        return self.store.clock()
 
     @property
     def jobs(self) -> list[Job]:

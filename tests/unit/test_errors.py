@@ -30,7 +30,9 @@ OF_INPUT = [
     exceptions.ValidationError,
     exceptions.UnknownJobType,
     exceptions.ConfigurationError,
+    exceptions.MissingExtra,
     exceptions.DuplicateHandler,
+    exceptions.InvalidSchedule,
     exceptions.StoreSchemaTooNew,
 ]
 
@@ -66,6 +68,7 @@ class TestTheTree:
 
     def test_errors_are_also_what_python_calls_them(self) -> None:
         assert issubclass(exceptions.JobTimedOut, TimeoutError)
+        assert issubclass(exceptions.MissingExtra, ImportError)
         assert issubclass(exceptions.ResourceNotFoundError, LookupError)
 
 
@@ -114,12 +117,13 @@ CALLS: dict[str, Callable[[SqlJobStore], object]] = {
     "extend": lambda store: store.extend([Lease(job_id=JOB.id, attempt=1)], lease_seconds=30),
     "take_due": lambda store: store.take_due(limit=10, knock_seconds=30),
     "cancel": lambda store: store.cancel(JOB.id),
-    "requeue": lambda store: store.requeue(JOB.id, knock_seconds=30),
-    "discard": lambda store: store.discard(JOB.id),
+    "requeue": lambda store: store.requeue(JobFilter(job_ids=(JOB.id,)), knock_seconds=30),
+    "discard": lambda store: store.discard(JobFilter(job_ids=(JOB.id,))),
     "holder": lambda store: store.holder(JOB.id),
     "get": lambda store: store.get(JOB.id),
     "list_jobs": lambda store: store.list_jobs(JobFilter()),
     "stats": lambda store: store.stats("default"),
+    "oldest_due_seconds": lambda store: store.oldest_due_seconds(),
 }
 
 

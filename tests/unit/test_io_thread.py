@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
 
 import pytest
 
+from portico_celery.adapters.celery import io_thread
 from portico_celery.adapters.celery.io_thread import IOThread
 from portico_celery.adapters.job_store.memory_store import MemoryJobStore
 from portico_celery.exceptions import StoreUnavailable
 from portico_celery.ports.job_store import JobStore
+from portico_celery.utils.logging import fields_of
 from tests.waiting import eventually
 
 SECONDS = 5.0
@@ -129,6 +132,35 @@ class TestFailures:
         assert all(isinstance(error_of(future), StoreUnavailable) for future in futures)
         assert len(double.calls) == 1
 
+    def test_who_has_waited_too_long_when_his_turn_comes_is_told_so_and_asks_nothing(self) -> None:
+        thread = IOThread(MemoryJobStore(), name="io-under-test", patience=0.05)
+        double = Doubling()
+        with busy(thread):
+            late = thread.call_many(double, [1])
+            began = time.monotonic()
+            eventually(lambda: time.monotonic() - began > 0.1)
+            in_time = thread.call_many(double, [2])
+        error = error_of(late)
+        assert isinstance(error, StoreUnavailable)
+        assert "within 0.05 s" in str(error)
+        assert in_time.result(SECONDS) == [4]
+        assert double.calls == [[2]]
+        thread.close()
+
+    def test_so_is_who_waits_for_others_that_are_asked_with_him(self) -> None:
+        thread = IOThread(MemoryJobStore(), name="io-under-test", patience=0.05)
+
+        def slowly(_store: JobStore) -> list[int]:
+            began = time.monotonic()
+            eventually(lambda: time.monotonic() - began > 0.2)
+            return [1]
+
+        with busy(thread):
+            first, second = thread.call(slowly), thread.call(slowly)
+        assert first.result(SECONDS) == [1]
+        assert isinstance(error_of(second), StoreUnavailable)
+        thread.close()
+
     def test_a_store_that_is_away_fails_at_once_all_that_waited_meanwhile(self, io: IOThread) -> None:
         double = Doubling()
         with busy(io, ending=StoreUnavailable("away")):
@@ -212,6 +244,25 @@ class TestRecurring:
 
         io.repeat(stumbling)
         eventually(lambda: len(turns) >= 3, SECONDS, "turns after the one that failed")
+
+    def test_a_store_that_stays_away_is_told_of_once_and_so_is_its_coming_back(
+        self, io: IOThread, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        caplog.set_level("INFO")
+        monkeypatch.setattr(io_thread, "_PAUSE_SECONDS", 0.01)
+        turns = 0
+
+        def be_away_for_three_turns(_store: JobStore) -> float:
+            nonlocal turns
+            turns += 1
+            if turns <= 3:
+                raise StoreUnavailable("away")
+            return 0.01
+
+        io.repeat(be_away_for_three_turns)
+        eventually(lambda: turns >= 6, SECONDS)
+        events = [fields["event"] for record in caplog.records if (fields := fields_of(record)) is not None]
+        assert events == ["store_unavailable", "store_available_again"]
 
     def test_work_is_done_between_its_turns(self, io: IOThread) -> None:
         io.repeat(lambda _store: 0.0)

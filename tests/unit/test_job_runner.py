@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
@@ -15,11 +16,12 @@ import pytest
 from portico_celery import lifecycle
 from portico_celery.adapters.job_store.memory_store import MemoryJobStore
 from portico_celery.exceptions import ConfigurationError, JobFailed, JobTimedOut, UnknownJobType, WorkerLost
+from portico_celery.interruption import Interruption
 from portico_celery.kits.job import HandlerRegistry, JobRunner, RunReport
 from portico_celery.lifecycle import Lost, RetryPolicy
 from portico_celery.ports.job import Job, JobResult, JobStatus
 from portico_celery.ports.job_reader import JobRecord
-from portico_celery.ports.job_store import Claim, ClaimedJob, Finish, Transition
+from portico_celery.ports.job_store import Claim, ClaimedJob, Finish, Postponement, Transition
 
 SHORT = 0.02
 STEADY = RetryPolicy(base_delay=2.0, max_delay=600.0, jitter=0.0)
@@ -527,3 +529,175 @@ class TestRecording:
 
         asyncio.run(cancel())
         assert records.transitions == []
+
+
+RELEASED = Transition(
+    status=JobStatus.RETRYING, retry_count=0, error_message="Released: worker-1 gave it back in attempt 1"
+)
+
+
+def run_interrupted(
+    handler: Handler, *, when: Callable[[], Awaitable[object]], claimed: ClaimedJob = CLAIMED, **options: Any
+) -> RunReport:
+    """Run a job and interrupt it from another thread, as soon as ``when`` is over."""
+
+    async def interrupt_it() -> RunReport:
+        interruption = Interruption()
+        running = asyncio.create_task(runner_for(handler, **options).run(claimed, Records(), interruption))
+        await when()
+        await asyncio.to_thread(interruption.request)
+        return await asyncio.wait_for(running, 10)
+
+    return asyncio.run(interrupt_it())
+
+
+class TestInterruption:
+    """A run that is asked to stop, from another thread."""
+
+    @pytest.fixture
+    def begun(self) -> asyncio.Event:
+        return asyncio.Event()
+
+    @pytest.mark.parametrize("max_retries", [0, 3])
+    def test_a_handler_that_has_not_begun_does_not_begin(self, max_retries: int) -> None:
+        handler, interruption = Handler(), Interruption()
+        interruption.request()
+        claimed = replace(CLAIMED, job=replace(JOB, max_retries=max_retries))
+        report = asyncio.run(runner_for(handler).run(claimed, Records(), interruption))
+        assert report == RunReport(transition=RELEASED, error=None, recorded=True)
+        assert (handler.handled, handler.heard) == ([], [])
+
+    @pytest.mark.parametrize("options", [{}, {"time_limit": 60.0}, {"default_time_limit": 60.0}])
+    def test_a_handler_is_stopped_at_its_next_await_and_its_job_given_back(
+        self, options: dict[str, Any], begun: asyncio.Event
+    ) -> None:
+        cleaned: list[Job] = []
+
+        async def hang(job: Job) -> Any:
+            try:
+                begun.set()
+                await forever()
+            finally:
+                cleaned.append(job)
+
+        handler = Handler(hang)
+        report = run_interrupted(handler, when=begun.wait, **options)
+        assert report == RunReport(transition=RELEASED, error=None, recorded=True)
+        assert (cleaned, handler.heard) == ([JOB], [])
+
+    def test_the_retries_that_a_job_has_spent_stay_as_they_are(self, begun: asyncio.Event) -> None:
+        async def hang(_job: Job) -> Any:
+            begun.set()
+            await forever()
+
+        claimed = replace(CLAIMED, job=replace(JOB, retry_count=3, max_retries=3))
+        transition = run_interrupted(Handler(hang), when=begun.wait, claimed=claimed).transition
+        assert (transition.status, transition.retry_count, transition.delay) == (JobStatus.RETRYING, 3, 0.0)
+
+    @pytest.mark.parametrize("success", [True, False])
+    def test_the_result_of_a_handler_that_ends_well_all_the_same_counts(
+        self, success: bool, begun: asyncio.Event
+    ) -> None:
+        async def finish_quickly(_job: Job) -> Any:
+            try:
+                begun.set()
+                await forever()
+            except asyncio.CancelledError:
+                await asyncio.sleep(0)  # a handler may still await, once it has been told
+                return JobResult(success=success, error=None if success else ERROR, result_data={"sent": 7})
+
+        report = run_interrupted(Handler(finish_quickly), when=begun.wait)
+        assert report.transition.status is (JobStatus.COMPLETED if success else JobStatus.FAILED)
+        assert report.transition.result_data == {"sent": 7}
+
+    def test_what_a_handler_raises_on_being_stopped_is_not_its_jobs_failure(self, begun: asyncio.Event) -> None:
+        async def break_down(_job: Job) -> Any:
+            try:
+                begun.set()
+                await forever()
+            except asyncio.CancelledError:
+                raise ERROR from None
+
+        handler = Handler(break_down)
+        report = run_interrupted(handler, when=begun.wait)
+        assert (report.transition, report.error, handler.heard) == (RELEASED, None, [])
+
+    def test_it_does_nothing_to_a_handler_that_has_failed_by_itself(self, begun: asyncio.Event) -> None:
+        async def note(_job: Job, _error: Exception) -> None:
+            begun.set()
+            await asyncio.sleep(SHORT)
+
+        handler = Handler(fail, note)
+        report = run_interrupted(handler, when=begun.wait)
+        assert (report.transition.status, report.transition.retry_count) == (JobStatus.RETRYING, 1)
+        assert report.error is ERROR
+        assert len(handler.heard) == 1
+
+    def test_it_does_nothing_to_the_record_of_a_result(self) -> None:
+        interruption, records = Interruption(), Records()
+
+        async def record(transition: Transition) -> bool:
+            interruption.request()
+            await asyncio.sleep(0)
+            return await records(transition)
+
+        report = asyncio.run(runner_for(Handler()).run(CLAIMED, record, interruption))
+        assert report.transition.status is JobStatus.COMPLETED
+        assert records.transitions == [report.transition]
+
+    def test_a_time_limit_that_is_over_before_is_a_failure_all_the_same(self) -> None:
+        async def hang(_job: Job) -> Any:
+            await forever()
+
+        async def record(_transition: Transition) -> bool:
+            interruption.request()
+            return True
+
+        interruption = Interruption()
+        report = asyncio.run(runner_for(Handler(hang), time_limit=SHORT).run(CLAIMED, record, interruption))
+        assert isinstance(report.error, JobTimedOut)
+        assert report.transition.retry_count == 1
+
+    def test_a_handler_that_does_not_heed_it_goes_on_and_its_result_counts(self, begun: asyncio.Event) -> None:
+        async def go_on(_job: Job) -> Any:
+            begun.set()
+            for _ in range(5):
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.sleep(SHORT)
+            return await succeed(_job)
+
+        report = run_interrupted(Handler(go_on), when=begun.wait)
+        assert report.transition.status is JobStatus.COMPLETED
+
+    def test_asking_again_while_the_handler_cleans_up_is_asking_once(self, caplog: pytest.LogCaptureFixture) -> None:
+        told: list[str] = []
+
+        async def hang(_job: Job) -> Any:
+            try:
+                interruption.request()
+                await forever()
+            except asyncio.CancelledError:
+                told.append("stop")
+                interruption.request()
+                await asyncio.sleep(SHORT)
+                raise
+
+        interruption = Interruption()
+        report = asyncio.run(runner_for(Handler(hang)).run(CLAIMED, Records(), interruption))
+        assert report.transition == RELEASED
+        assert told == ["stop"]
+        assert [record for record in caplog.records if record.name == "asyncio"] == []
+
+
+class TestNewsOfALostWorker:
+    def test_it_is_told_without_what_workers_without_a_handler_have_added(self) -> None:
+        lost = lifecycle.decide(JOB, Lost(worker="worker-0", attempt=1)).error_message
+        retrying = replace(JOB, status=JobStatus.RETRYING, retry_count=1, error_message=lost)
+        meeting = Postponement(job_id=JOB.id, job_type=JOB.job_type, worker="worker-1", patience=900.0)
+        put_back = lifecycle.postponed(retrying, meeting, waited=1.0, worker_lost=True, now=datetime.now(UTC))
+        handler = Handler()
+        run(handler, replace(CLAIMED, job=replace(JOB, retry_count=1), lost_error=put_back.error_message))
+        [(job, error)] = handler.heard
+        assert isinstance(error, WorkerLost)
+        assert str(error) == "worker-0 was lost during attempt 1; its outcome is unknown"
+        assert job.retry_count == 0

@@ -16,6 +16,7 @@ from portico_celery.ports.job import Job, JobStatus
 from portico_celery.ports.job_admin import JobAdmin
 from portico_celery.ports.job_creator import JobCreator
 from portico_celery.ports.job_reader import JobFilter, JobReader, JobRecord
+from portico_celery.ports.job_store import Claim
 from tests.unit.queue_in_memory import NineMethods, QueueInMemory
 
 T = TypeVar("T")
@@ -269,6 +270,18 @@ class TestChanging:
         assert cancelled is not None
         assert (cancelled.status, cancelled.error_message) == (JobStatus.FAILED, "Job cancelled")
 
+    def test_a_job_that_runs_is_cancelled_only_where_it_is_asked_for(
+        self, service: JobService, queue: QueueInMemory
+    ) -> None:
+        job = done(service.create_job(MAIL, {}))
+        queue.store.claim([Claim(job_id=job.id, worker="worker-1", lease_seconds=30)])
+        assert done(service.cancel_job(job.id)) is False
+        assert done(service.cancel_job(str(job.id), running=True)) is True
+        assert done(service.cancel_job(job.id, running=True)) is False
+        cancelled = done(service.get_job(job.id))
+        assert cancelled is not None
+        assert (cancelled.status, cancelled.error_message) == (JobStatus.FAILED, "Job cancelled")
+
     def test_a_failed_job_is_requeued_once(self, service: JobService, queue: QueueInMemory) -> None:
         job = done(service.create_job(MAIL, {}))
         assert done(service.requeue_job(job.id)) is False
@@ -295,12 +308,26 @@ UNSUPPORTED: list[tuple[str, Callable[[JobService], Coroutine[Any, Any, object]]
     ("enqueue_all", lambda service: service.create_once(MAIL, {}, job_id=IDS[0])),
     ("get_record", lambda service: service.get_record(IDS[0])),
     ("list_jobs", lambda service: service.list_jobs(JobFilter())),
-    ("requeue_job", lambda service: service.requeue_job(IDS[0])),
-    ("discard_job", lambda service: service.discard_job(IDS[0])),
+    ("requeue_jobs", lambda service: service.requeue_job(IDS[0])),
+    ("discard_jobs", lambda service: service.discard_job(IDS[0])),
+    ("clock, which requeueing", lambda service: service.requeue_jobs(JobFilter())),
+    ("clock, which requeueing", lambda service: service.discard_jobs(JobFilter())),
 ]
 
 
+class PorticosOwnPort(NineMethods):
+    """Has no more parameters than Portico's port."""
+
+    async def cancel_job(self, job_id: UUID | str) -> bool:  # type: ignore[override]  # that is what it is for
+        return await super().cancel_job(job_id)
+
+
 class TestAQueueOfTheNineMethods:
+    def test_it_need_not_know_of_cancelling_what_runs(self) -> None:
+        service = JobService(PorticosOwnPort())
+        job: Job = done(service.create_job(MAIL, {}))
+        assert done(service.cancel_job(job.id)) is True
+
     def test_it_creates_finds_cancels_and_counts(self) -> None:
         service = JobService(NineMethods())
         job: Job = done(service.create_job(MAIL, {}))

@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from kombu.utils import json as kombu_json
 
 from portico_celery.adapters.celery.knock import (
     KnockMessage,
@@ -214,6 +215,21 @@ class TestAdoption:
             "headers": {"root_id": "the-root", "group": "the-group", "group_index": 0, "ignore_result": False},
             "embed": {"callbacks": [{"task": "shop.add"}]},
         }
+
+    def test_a_date_in_a_callback_reaches_the_callback_as_a_date(self) -> None:
+        when = datetime(2026, 11, 22, 9, 30, tzinfo=UTC)
+        envelope = envelope_of("my-own-id", {"callbacks": [{"task": "shop.add", "args": [when]}]})
+        message = message_for(envelope=json.loads(json.dumps(envelope)))
+        [callback] = kombu_json.loads(message.body)[2]["callbacks"]
+        assert callback["args"] == [when]
+
+    def test_a_payload_may_have_a_hundred_levels_and_no_more(self) -> None:
+        def nested(levels: int) -> Any:
+            return [nested(levels - 1)] if levels else "end"
+
+        assert adopted_payload((), {"deep": nested(100)}) == {"deep": nested(100)}
+        with pytest.raises(ValueError, match="at most 100 levels"):
+            adopted_payload((), {"deep": nested(101)})
 
     def test_what_an_envelope_keeps_comes_back_with_the_next_knock(self) -> None:
         request = {"root_id": "the-root", "group": "the-group", "chain": [{"task": "shop.next"}]}

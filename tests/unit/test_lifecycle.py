@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from portico_celery import lifecycle
 from portico_celery.exceptions import JobFailed
-from portico_celery.lifecycle import Failed, Lost, RetryPolicy, Succeeded
+from portico_celery.lifecycle import Failed, Lost, Released, RetryPolicy, Succeeded
 from portico_celery.ports.job import Job, JobResult, JobStatus, QueueStats
 from portico_celery.ports.job_store import Transition
 
@@ -80,6 +81,25 @@ class TestStarting:
     def test_a_started_job_runs_and_keeps_all_else(self) -> None:
         job = in_state(JobStatus.RETRYING)
         assert lifecycle.started(job, NOW) == replace(job, status=JobStatus.RUNNING, started_at=NOW)
+
+
+class TestFinishingAgain:
+    @pytest.mark.parametrize("outcome", [Succeeded(result_data={}), Failed(error=ERROR), Lost(worker="w", attempt=1)])
+    def test_a_job_stands_where_a_transition_has_led_it(self, outcome: lifecycle.Outcome) -> None:
+        transition = lifecycle.decide(RUNNING, outcome)
+        assert not lifecycle.is_finished_so(RUNNING, transition)
+        assert lifecycle.is_finished_so(lifecycle.finished(RUNNING, transition, NOW), transition)
+
+    def test_the_error_of_an_earlier_attempt_does_not_tell_a_success_apart(self) -> None:
+        transition = lifecycle.decide(RUNNING, Succeeded(result_data={}))
+        job = lifecycle.finished(replace(RUNNING, error_message="before"), transition, NOW)
+        assert lifecycle.is_finished_so(job, transition)
+
+    @pytest.mark.parametrize("change", [{"status": JobStatus.FAILED}, {"retry_count": 2}, {"error_message": "another"}])
+    def test_another_transition_is_told_apart(self, change: dict[str, Any]) -> None:
+        transition = lifecycle.decide(RUNNING, Failed(error=ERROR))
+        job = lifecycle.finished(RUNNING, transition, NOW)
+        assert not lifecycle.is_finished_so(job, replace(transition, **change))
 
 
 class TestDeciding:
@@ -157,6 +177,16 @@ class TestDeciding:
         message = lifecycle.decide(once, Lost(worker="worker-1", attempt=1)).error_message
         assert message is not None
         assert message.endswith("max_retries=0 forbids a second start")
+
+    @pytest.mark.parametrize(("retries", "max_retries"), [(0, 3), (3, 3), (0, 0)])
+    def test_a_released_job_is_due_at_once_and_has_spent_no_retry(self, retries: int, max_retries: int) -> None:
+        job = replace(RUNNING, retry_count=retries, max_retries=max_retries)
+        assert lifecycle.decide(job, Released(worker="worker-1", attempt=2), retry_delay=9.0) == Transition(
+            status=JobStatus.RETRYING,
+            retry_count=retries,
+            delay=0.0,
+            error_message="Released: worker-1 gave it back in attempt 2",
+        )
 
     def test_messages_and_tracebacks_are_bounded(self) -> None:
         long = "x" * 100_000
@@ -250,6 +280,17 @@ class TestAdministering:
     @pytest.mark.parametrize("status", NOT_WAITING)
     def test_it_is_too_late_to_cancel(self, status: JobStatus) -> None:
         assert lifecycle.cancelled(in_state(status), NOW) is None
+
+    @pytest.mark.parametrize("status", [*WAITING, JobStatus.RUNNING])
+    def test_a_running_job_is_cancelled_where_it_is_asked_for(self, status: JobStatus) -> None:
+        job = in_state(status)
+        assert lifecycle.cancelled(job, NOW, running=True) == replace(
+            job, status=JobStatus.FAILED, error_message="Job cancelled", failed_at=NOW
+        )
+
+    @pytest.mark.parametrize("status", [JobStatus.COMPLETED, *REQUEUABLE])
+    def test_a_job_that_has_ended_is_never_cancelled(self, status: JobStatus) -> None:
+        assert lifecycle.cancelled(in_state(status), NOW, running=True) is None
 
     @pytest.mark.parametrize("status", REQUEUABLE)
     def test_a_failed_job_starts_afresh(self, status: JobStatus) -> None:

@@ -28,6 +28,10 @@ EVERY_SETTING: dict[str, Any] = {
     "on_failure_time_limit": 4,
     "max_payload_bytes": 1_000,
     "result_ttl": 3_600,
+    "shutdown_grace": 8,
+    "unknown_job_type_seconds": 60,
+    "allow": ("pickle",),
+    "schedules": "schedules.toml",
     "redact": ("iban",),
 }
 

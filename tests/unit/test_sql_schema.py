@@ -6,16 +6,18 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from uuid import uuid4
+from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, event, text
 
 from portico_celery.adapters.job_store import sql_schema
 from portico_celery.adapters.job_store.sql_engine import make_engine
 from portico_celery.adapters.job_store.sql_store import SqlJobStore
 from portico_celery.exceptions import ConfigurationError, StoreError, StoreSchemaTooNew
-from portico_celery.ports.job import Job
+from portico_celery.ports.job import Job, JobStatus
+from portico_celery.ports.job_reader import JobFilter
 
 Migration = Callable[[Connection], None]
 
@@ -150,6 +152,97 @@ class TestMigrating:
             assert isinstance(caught.value, ConfigurationError)
         assert query(file, "SELECT version FROM portico_schema") == [(newest + 1,)]
 
+    def test_it_is_taken_where_that_is_allowed(
+        self, file: Path, open_store: Callable[[], SqlJobStore], migrations: list[Migration]
+    ) -> None:
+        migrations.append(add_column)
+        an_insert(open_store())
+        migrations.pop()
+        store = SqlJobStore(f"sqlite:///{file}", allow_newer_schema=True)
+        try:
+            assert an_insert(store) is not None
+        finally:
+            store.close()
+        assert query(file, "SELECT version FROM portico_schema") == [(len(migrations) + 1,)]
+
+    def test_schedules_of_the_second_version_are_kept(self, file: Path, open_store: Callable[[], SqlJobStore]) -> None:
+        an_insert(open_store())
+        with closing(sqlite3.connect(file)) as connection:
+            connection.executescript(
+                """
+                ALTER TABLE portico_schedules DROP COLUMN owed_until;
+                ALTER TABLE portico_schedules DROP COLUMN paused_at;
+                ALTER TABLE portico_schedules ADD COLUMN paused BOOLEAN NOT NULL DEFAULT 0;
+                INSERT INTO portico_schedules (name, settled_until, paused, created, missed, skipped)
+                VALUES ('held', 7, 1, 1, 2, 3), ('active', 7, 0, 1, 2, 3);
+                UPDATE portico_schema SET version = 2;
+                """
+            )
+        states = open_store().schedules().read(["held", "active"])
+        assert {name: (state.paused, state.owed_until, state.missed) for name, state in states.items()} == {
+            "held": (True, None, 2),
+            "active": (False, None, 2),
+        }
+
+
+def plans_of(store: SqlJobStore) -> list[str]:
+    """How the database goes about each further SELECT of jobs."""
+    plans: list[str] = []
+
+    def explain(connection: Connection, cursor: Any, statement: str, parameters: Any, *_rest: Any) -> None:
+        if statement.startswith("SELECT") and "FROM portico_jobs" in statement:
+            plan = connection.connection.cursor().execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            plans.append(" ".join(str(row) for row in plan))
+
+    event.listen(store._database.engine, "before_cursor_execute", explain)
+    return plans
+
+
+class TestFindingFailedJobs:
+    @pytest.mark.parametrize("status", [JobStatus.FAILED, JobStatus.DEAD_LETTER])
+    def test_they_are_found_among_many_others_by_an_index_of_their_own(
+        self, open_store: Callable[[], SqlJobStore], status: JobStatus
+    ) -> None:
+        store = open_store()
+        an_insert(store)
+        plans = plans_of(store)
+        wanted = JobFilter(status=status, error_contains="hung up", cursor=f"7-{UUID(int=7)}")
+        store.list_jobs(wanted)
+        store.requeue(wanted, knock_seconds=30)
+        assert len(plans) == 2
+        assert all("portico_jobs_failed" in plan and "TEMP B-TREE" not in plan for plan in plans), plans
+
+
+class TestIndexes:
+    def test_a_creators_jobs_and_who_waits_longest_are_read_from_indexes_of_their_own(
+        self, open_store: Callable[[], SqlJobStore]
+    ) -> None:
+        store = open_store()
+        an_insert(store)
+        plans = plans_of(store)
+
+        store.list_jobs(JobFilter(created_by=UUID(int=7), cursor=f"7-{UUID(int=7)}"))
+        store.oldest_due_seconds()
+
+        assert ["portico_jobs_creator" in plans[0], "TEMP B-TREE" in plans[0]] == [True, False], plans
+        assert "SEARCH portico_jobs USING INDEX portico_jobs_waiting" in plans[1], plans
+
+    def test_a_database_of_the_release_before_gets_them(
+        self, file: Path, open_store: Callable[[], SqlJobStore], migrations: list[Migration]
+    ) -> None:
+        newest = migrations.pop()
+        store = open_store()
+        an_insert(store)
+        store.close()
+        for name in ("portico_jobs_waiting", "portico_jobs_creator"):
+            query(file, f"DROP INDEX {name}")
+
+        migrations.append(newest)
+        an_insert(open_store())
+
+        names = {name for (name,) in query(file, "SELECT name FROM sqlite_master WHERE type = 'index'")}
+        assert {"portico_jobs_waiting", "portico_jobs_creator"} <= names
+
 
 class TestTheFile:
     def test_the_log_is_written_ahead_and_synced_at_each_commit(self, file: Path) -> None:
@@ -163,11 +256,23 @@ class TestTheFile:
             engine.dispose()
         assert query(file, "PRAGMA journal_mode") == [("wal",)]
 
+    def test_a_file_that_can_not_be_in_that_mode_is_warned_of(
+        self, file: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        # With locks as files, as on a file system without shared memory.
+        store = SqlJobStore(f"sqlite:///file:{file}?vfs=unix-dotfile&uri=true")
+        try:
+            an_insert(store)
+        finally:
+            store.close()
+        assert "sqlite_not_in_wal_mode" in caplog.text
+        assert "keep the file on a local disk" in caplog.text
+
     def test_every_connection_of_a_used_store_syncs(self, open_store: Callable[[], SqlJobStore]) -> None:
         store = open_store()
         an_insert(store)
         store.stats("default")  # after a reading, as well as after a writing
-        with store._engine.connect() as one, store._engine.connect() as other:
+        with store._database.engine.connect() as one, store._database.engine.connect() as other:
             for connection in (one, other):
                 connection.execution_options(isolation_level="AUTOCOMMIT")
                 assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2

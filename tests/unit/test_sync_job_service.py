@@ -14,12 +14,16 @@ from portico_celery.exceptions import UnknownJobType, ValidationError
 from portico_celery.kits.job import HandlerRegistry, JobService, SyncJobService
 from portico_celery.ports.job import JobStatus
 from portico_celery.ports.job_reader import JobFilter
+from portico_celery.ports.job_store import Claim
+from portico_celery.ports.schedule_store import ScheduleAccess
 from tests.unit.queue_in_memory import QueueInMemory
 
 MAIL = "email.send"
 JOB_ID = UUID(int=7)
 
-METHODS = [name for name, _method in inspect.getmembers(JobService, inspect.iscoroutinefunction) if name[0] != "_"]
+COROUTINES = [name for name, _method in inspect.getmembers(JobService, inspect.iscoroutinefunction) if name[0] != "_"]
+# Of schedules, it is ScheduleService that has a synchronous face.
+METHODS = [name for name in COROUTINES if not hasattr(ScheduleAccess, name)]
 
 
 @pytest.fixture(params=[False, True], ids=["without an event loop", "with an event loop"])
@@ -49,6 +53,11 @@ def test_jobs_are_created(sync: SyncJobService, queue: QueueInMemory) -> None:
     assert sync.create_once(MAIL, {}, job_id=JOB_ID) == (once, False)
     [third] = sync.create_jobs([{"job_type": MAIL, "payload": {"n": 3}}])
     assert queue.jobs == [third, once, job]
+    refused, fourth = sync.create_each(
+        [{"job_type": MAIL, "payload": {"n": object()}}, {"job_type": MAIL, "payload": {}}]
+    )
+    assert isinstance(refused, ValidationError)
+    assert queue.jobs == [fourth, third, once, job]
 
 
 def test_jobs_are_read(sync: SyncJobService) -> None:
@@ -68,6 +77,12 @@ def test_jobs_are_changed(sync: SyncJobService) -> None:
     assert (sync.requeue_job(job.id), sync.discard_job(job.id)) == (True, False)
     assert (sync.cancel_job(job.id), sync.discard_job(job.id)) == (True, True)
     assert sync.get_job(job.id) is None
+
+
+def test_a_running_job_is_cancelled(sync: SyncJobService, queue: QueueInMemory) -> None:
+    job = sync.create_job(MAIL, {})
+    queue.store.claim([Claim(job_id=job.id, worker="worker-1", lease_seconds=30)])
+    assert (sync.cancel_job(job.id), sync.cancel_job(job.id, running=True)) == (False, True)
 
 
 def test_errors_come_through(queue: QueueInMemory) -> None:

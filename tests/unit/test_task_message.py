@@ -23,7 +23,7 @@ def test_time_limits_that_celery_sends_are_in_order(limits: Any) -> None:
     assert fault_of(message(timelimit=limits)) is None
 
 
-@pytest.mark.parametrize("limits", ["xx", 5, {"soft": 1}, ["1", "2"], [[1], None]])
+@pytest.mark.parametrize("limits", ["xx", 5, {"soft": 1}, ["1", "2"], [[1], None], [1], [1, 2, 3]])
 def test_time_limits_that_are_no_numbers_are_a_fault(limits: Any) -> None:
     assert "time limits" in (fault_of(message(timelimit=limits)) or "")
 

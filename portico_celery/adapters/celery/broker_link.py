@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from celery import Celery
-from kombu import Connection, Producer
+from kombu import Producer
 
-from portico_celery.adapters.celery import topology
+from portico_celery.adapters.celery import broker_connection, topology
+from portico_celery.adapters.celery.broker_connection import Heartbeats
 from portico_celery.adapters.celery.knock import KnockMessage
+from portico_celery.adapters.celery.sent_events import SentEvents
 from portico_celery.exceptions import PorticoError
 from portico_celery.utils.logging import get_logger
 
@@ -18,10 +23,10 @@ logger = get_logger(__name__)
 
 # How many published messages may wait for the broker's confirmation.
 WINDOW = 256
+# By which the system holds back what is written until it is told otherwise, at most 0.2 s; only Linux has it.
+_CORK = getattr(socket, "TCP_CORK", None)
 # A broker that has not confirmed for this long (seconds) is taken for dead, and the connection is dropped.
 CONFIRM_SECONDS = 5.0
-_HEARTBEAT_SECONDS = 30
-_SOCKET_SECONDS = 5.0
 
 
 class QueueRefused(PorticoError):
@@ -43,27 +48,22 @@ class BrokerLink:
         self._returned: set[str] = set()
         self._again: list[KnockMessage] = []
         self._known_queues: set[str] = set()
-        self._connection: Connection = app.connection_for_write(
-            heartbeat=_HEARTBEAT_SECONDS, connect_timeout=_SOCKET_SECONDS
+        self._connection = broker_connection.for_publishing(
+            app,
+            # Confirms are collected here, a window at a time, not waited for one by one.
+            confirm_publish=False,
+            on_blocked=self._on_blocked,
+            on_unblocked=self._on_unblocked,
         )
-        self._confirms = topology.is_amqp(self._connection)
-        if self._confirms:
-            self._connection.transport_options = {
-                **(self._connection.transport_options or {}),
-                # Confirms are collected here, a window at a time, not waited for one by one.
-                "confirm_publish": False,
-                "read_timeout": _SOCKET_SECONDS,
-                "write_timeout": _SOCKET_SECONDS,
-                "on_blocked": self._on_blocked,
-                "on_unblocked": self._on_unblocked,
-            }
+        self._confirms = broker_connection.is_amqp(self._connection)
+        self._heartbeats = Heartbeats(self._connection)
         self._published = 0
         self._producer: Producer | None = None
-        self._next_heartbeat = 0.0
+        self._sent_events: SentEvents | None = None
 
     def open(self) -> None:
-        """Connect. Raises the transport's own errors."""
-        self._connection.connect()
+        """Connect. Raises OperationalError."""
+        broker_connection.connect(self._connection)
         channel: Any = self._connection.default_channel
         if self._confirms:
             channel.confirm_select()
@@ -71,6 +71,7 @@ class BrokerLink:
             channel.events["basic_nack"].add(self._on_nack)
             channel.events["basic_return"].add(self._on_return)
         self._producer = Producer(channel, auto_declare=False)
+        self._sent_events = SentEvents.of(self._app, self._connection)
 
     @property
     def socket(self) -> Any | None:
@@ -88,8 +89,9 @@ class BrokerLink:
         return [message for message, _at in self._unconfirmed.values()]
 
     def publish(self, message: KnockMessage) -> None:
-        """Send one message; it is unconfirmed until the broker says otherwise. Raises QueueRefused."""
-        self._ensure_queue(message.queue_name)
+        """Send one message to a queue that has been ensured; it is unconfirmed until the broker says otherwise."""
+        if self._sent_events is not None:
+            self._sent_events.tell(message)
         self._published += 1
         if self._confirms:
             self._unconfirmed[self._published] = (message, time.monotonic())
@@ -107,6 +109,20 @@ class BrokerLink:
             message_id=str(message.job_id),
         )
 
+    @contextmanager
+    def one_journey(self, messages: int) -> Iterator[None]:
+        """Have so many messages travel together: what is published meanwhile is on its way when this ends.
+
+        Nothing that the broker has to answer may be asked meanwhile.
+        """
+        sock = self.socket if messages > 1 and _CORK is not None else None
+        if sock is None or _CORK is None:
+            yield
+            return
+        sock.setsockopt(socket.IPPROTO_TCP, _CORK, 1)
+        yield
+        sock.setsockopt(socket.IPPROTO_TCP, _CORK, 0)
+
     def depth(self, queue_name: str) -> int:
         """Return how many messages wait in a queue; those that a worker holds already are not among them."""
         return topology.depth(self._connection, queue_name)
@@ -116,17 +132,20 @@ class BrokerLink:
             raise RuntimeError("open() comes first")
         return self._producer
 
-    def _ensure_queue(self, name: str) -> None:
+    def ensure_queue(self, name: str) -> None:
+        """Have the queue declared where it has to be. Raises QueueRefused."""
         if name in self._known_queues:
             return
         try:
-            topology.ensure_queue(self._connection, self._app.amqp.queues[name])
+            topology.ensure_queue(self._connection, topology.job_queue(self._app, name))
         except KeyError as error:
             raise QueueRefused(
                 f"this app makes no queues (task_create_missing_queues is off) and names no {name!r}: "
                 "add it to task_queues"
             ) from error
         except self._connection.channel_errors as error:
+            if not self._confirms:
+                raise  # a Redis that is full refuses whatever it is asked
             raise QueueRefused(f"the broker refused queue {name!r}: {error}") from error
         self._known_queues.add(name)
 
@@ -134,25 +153,15 @@ class BrokerLink:
         """Take in what the broker has sent, and keep the connection alive. Returns what has to be sent again."""
         if not self._confirms:
             return []
-        self._drain()
-        now = time.monotonic()
-        if now >= self._next_heartbeat:
-            self._connection.heartbeat_check()
-            self._next_heartbeat = now + _HEARTBEAT_SECONDS / 4
-        self._refuse_silence(now)
+        broker_connection.drain(self._connection)
+        self._heartbeats.keep_alive()
+        self._refuse_silence(time.monotonic())
         again, self._again = self._again, []
         return again
 
     def close(self) -> None:
         """Drop the connection without asking the broker, who may not answer."""
         self._connection.collect(socket_timeout=1)
-
-    def _drain(self) -> None:
-        try:
-            while True:
-                self._connection.drain_events(timeout=0.001)
-        except TimeoutError:
-            return
 
     def _refuse_silence(self, now: float) -> None:
         if self.blocked or not self._unconfirmed:

@@ -7,6 +7,7 @@ and sweeping.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -39,6 +40,7 @@ Recurring = Callable[[JobStore], float]
 class _Work:
     call: Many
     items: list[Any]
+    asked_at: float
     future: Future[list[Any]] = field(default_factory=Future)
 
 
@@ -54,16 +56,22 @@ class _Turn:
 
 
 class IOThread:
-    """Runs calls of one JobStore in one thread, started by the first of them."""
+    """Runs calls of one JobStore in one thread, started by the first of them.
 
-    def __init__(self, store: JobStore, *, name: str) -> None:
+    Who has waited for longer than ``patience`` (seconds) when his turn comes is told so, instead of holding up others
+    for an answer that he has hardly any use for.
+    """
+
+    def __init__(self, store: JobStore, *, name: str, patience: float = math.inf) -> None:
         self._store = store
+        self._patience = patience
         self._name = name
         self._wake = threading.Condition()
         self._work: deque[_Work] = deque()
         self._turns: list[_Turn] = []
         self._thread: threading.Thread | None = None
         self._stopping = False
+        self._away = False
         self._between_calls = threading.RLock()
 
     def call(self, function: Callable[[JobStore], T]) -> Future[T]:
@@ -87,7 +95,7 @@ class IOThread:
 
     def call_many(self, call: Callable[[JobStore, list[Item]], list[T]], items: Sequence[Item]) -> Future[list[T]]:
         """Run a plural call. Items of several callers of the same ``call`` travel together; the order is kept."""
-        work = _Work(call=cast("Many", call), items=list(items))
+        work = _Work(call=cast("Many", call), items=list(items), asked_at=time.monotonic())
         with self._wake:
             if self._stopping:
                 work.future.set_exception(StoreUnavailable("this process is closing its job store"))
@@ -96,6 +104,11 @@ class IOThread:
             self._ensure_started()
             self._wake.notify()
         return cast("Future[list[T]]", work.future)
+
+    @property
+    def closing(self) -> bool:
+        """Whether it takes no more work."""
+        return self._stopping
 
     def repeat(self, run: Recurring, *, after: float = 0.0) -> None:
         """Run something in ``after`` seconds, and again whenever it says."""
@@ -154,15 +167,25 @@ class IOThread:
 
     def _do_all(self, batch: list[_Work]) -> None:
         # A caller that gave up meanwhile has cancelled its future.
-        groups = _by_call([work for work in batch if work.future.set_running_or_notify_cancel()])
+        wanted = [work for work in batch if work.future.set_running_or_notify_cancel()]
+        groups = _by_call(wanted)
         for index, group in enumerate(groups):
             try:
-                self._do(group)
+                self._do([work for work in group if not self._has_waited_too_long(work)])
             except StoreUnavailable as error:
                 self._fail([work for rest in groups[index:] for work in rest], error)
                 return
 
+    def _has_waited_too_long(self, work: _Work) -> bool:
+        if time.monotonic() - work.asked_at <= self._patience:
+            return False
+        why = f"nothing was asked of the job store within {self._patience:g} s: it is slow, or much is asked of it"
+        work.future.set_exception(StoreUnavailable(f"{why}; try again"))
+        return True
+
     def _do(self, group: list[_Work]) -> None:
+        if not group:
+            return
         try:
             answers = iter(group[0].call(self._store, [item for work in group for item in work.items]))
             for work in group:
@@ -198,12 +221,21 @@ class IOThread:
         pause = _PAUSE_SECONDS
         try:
             pause = turn.run(self._store)
+            self._note_answer(None, turn)
         except StoreUnavailable as error:
-            logger.warning("store_unavailable", during=turn.name, error=str(error))
+            self._note_answer(error, turn)
             self._fail([], error)
         except Exception as error:  # what recurs must go on
             logger.error("recurring_work_failed", during=turn.name, error=repr(error), exc_info=error)
         turn.at = time.monotonic() + pause
+
+    def _note_answer(self, error: StoreUnavailable | None, turn: _Turn) -> None:
+        # Once, not each second: whoever needs the store meanwhile is told for himself.
+        if error is not None and not self._away:
+            logger.warning("store_unavailable", during=turn.name, error=str(error))
+        elif error is None and self._away:
+            logger.info("store_available_again")
+        self._away = error is not None
 
 
 def _by_call(batch: list[_Work]) -> list[list[_Work]]:

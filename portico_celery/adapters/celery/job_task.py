@@ -6,13 +6,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from celery import Celery, Task
 
-from portico_celery.adapters.celery.job_execution import Delivery, JobExecution
+from portico_celery.adapters.celery.delivery import Delivery
+from portico_celery.adapters.celery.job_end import JobHasEnded, tell
+from portico_celery.adapters.celery.job_execution import JobExecution
 from portico_celery.exceptions import ConfigurationError, JobFailed
 
 if TYPE_CHECKING:
     TaskBase = Task[..., Any]  # generic in the type stubs only
 else:
     TaskBase = Task
+
+_ROUTING = frozenset({"queue", "exchange", "routing_key"})
 
 
 class JobTask(TaskBase):
@@ -23,7 +27,7 @@ class JobTask(TaskBase):
     # The job's own max_retries rules, not Celery's.
     max_retries = None
     autoretry_for = ()
-    # A knock is acknowledged when it is taken up (see JobRequest), another message after its run, whatever came of it.
+    # When a message is acknowledged, JobRequest decides: at the latest after its run, whatever came of it.
     acks_late = True
     acks_on_failure_or_timeout = True
     acks_on_failure = True
@@ -39,28 +43,41 @@ class JobTask(TaskBase):
     typing = False
 
     execution: ClassVar[JobExecution]
+    #: Where its jobs go by default, if that was said.
+    job_queue: ClassVar[str | None] = None
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Run; positional-only, since a payload may have a key ``self``."""
         return self.run(*args, **kwargs)
 
+    def apply_async(self, args: Any = None, kwargs: Any = None, *rest: Any, **options: Any) -> Any:
+        """Send a message, as a plain Celery client does: to the queue of the type's jobs, unless it is told another."""
+        if self.job_queue is not None and not _ROUTING & options.keys():
+            options["queue"] = self.job_queue
+        return super().apply_async(args, kwargs, *rest, **options)
+
     def run(self, /, *args: Any, **kwargs: Any) -> Any:
         """Run the job that a message is about."""
         request = self.request
-        return self.execution.execute(
-            Delivery(
-                job_type=self.name,
-                task_id=str(request.id),
-                worker_name=str(request.hostname),
-                request=dict(vars(request)),
-                args=args,
-                kwargs=kwargs,
-            )
+        delivery = Delivery(
+            job_type=self.name,
+            task_id=str(request.id),
+            worker_name=str(request.hostname),
+            request=dict(vars(request)),
+            args=args,
+            kwargs=kwargs,
         )
+        try:
+            return self.execution.execute(delivery)
+        except JobHasEnded as ended:
+            end = ended.end
+        return tell(self, end)
 
 
-def define_task(app: Celery, job_type: str, execution: JobExecution, *, ignore_result: bool) -> None:
-    """Have the app make the task of a job type, when it makes its own."""
+def define_task(
+    app: Celery, job_type: str, execution: JobExecution, *, ignore_result: bool, queue: str | None = None
+) -> None:
+    """Have the app make the task of a job type, when it makes its own; ``queue`` is where its own calls go."""
 
     def run(self: JobTask, /, *args: Any, **kwargs: Any) -> Any:
         return JobTask.run(self, *args, **kwargs)
@@ -74,6 +91,7 @@ def define_task(app: Celery, job_type: str, execution: JobExecution, *, ignore_r
         shared=False,
         execution=execution,
         ignore_result=ignore_result,
+        job_queue=queue,
     )
 
 

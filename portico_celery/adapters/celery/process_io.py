@@ -12,7 +12,7 @@ import threading
 import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, Protocol, TypeVar, cast
 
 from celery import Celery
 
@@ -21,8 +21,21 @@ from portico_celery.adapters.celery.knock import knock_message
 from portico_celery.adapters.celery.leases import Leases
 from portico_celery.adapters.celery.publisher import KnockPublisher
 from portico_celery.adapters.celery.settings import PorticoSettings
+from portico_celery.exceptions import StillInUse
 from portico_celery.ports.job import Job
 from portico_celery.ports.job_store import Claim, ClaimedJob, Finish, JobStore, Knock, Lease
+
+# Each look-up is a call of its own, so that where the store is slow they would queue up without end.
+_READ_PATIENCE_SECONDS = 2.0
+
+
+class Companion(Protocol):
+    """What lives as long as a process's threads, and by them."""
+
+    def close(self) -> None: ...
+
+
+C = TypeVar("C", bound=Companion)
 
 
 class ProcessIO:
@@ -33,10 +46,21 @@ class ProcessIO:
         #: Creates, claims, finishes: what somebody waits for, and the renewing of leases.
         self.writes = IOThread(store, name="portico-io")
         #: Look-ups, which may be slow and must not hold up the others.
-        self.reads = IOThread(store, name="portico-reads")
+        self.reads = IOThread(store, name="portico-reads", patience=_READ_PATIENCE_SECONDS)
         self.leases = Leases(self.writes, lease_seconds=settings.lease_seconds)
         self.publisher = KnockPublisher(app)
+        #: Whether a worker sweeps in this process.
+        self.sweeps = False
         self._store = store
+        self._companions: dict[Callable[[ProcessIO], Companion], Companion] = {}
+        self._lock = threading.Lock()
+
+    def companion(self, make: Callable[[ProcessIO], C]) -> C:
+        """Return this process's own of what ``make`` makes, made now if there is none; it is closed with the rest."""
+        with self._lock:
+            if make not in self._companions:
+                self._companions[make] = make(self)
+            return cast("C", self._companions[make])
 
     # Always the same calls, by which the I/O thread sees what may travel together.
 
@@ -66,7 +90,9 @@ class ProcessIO:
     def knock_if_lost(self, queue_name: str, knocks: Sequence[Knock], *, pending: int) -> None:
         """Tell a worker again of jobs of a queue, as far as their messages are no longer there to tell it."""
         messages = [knock_message(knock, redact=self.settings.redact) for knock in knocks]
-        self.publisher.publish_missing(queue_name, messages, expected=pending)
+        self.publisher.publish_missing(
+            queue_name, messages, expected=pending, probe_seconds=self.settings.knock_seconds
+        )
 
     def hold(self) -> None:
         """Leave the store alone until ``go_on``, and have nothing of it open that a forked child would inherit."""
@@ -79,8 +105,20 @@ class ProcessIO:
         self.reads.go_on()
         self.writes.go_on()
 
+    @property
+    def use(self) -> str | None:
+        """What would come to harm if this was closed; None where nothing would."""
+        runs = self.leases.runs
+        if runs:
+            return f"{runs} of its jobs {'runs' if runs == 1 else 'run'} in this process"
+        return "a worker runs in this process" if self.sweeps else None
+
     def close(self) -> None:
         """Flush what is under way, then release everything."""
+        with self._lock:
+            companions = list(self._companions.values())
+        for companion in companions:
+            companion.close()
         self.writes.close()
         self.reads.close()
         self.publisher.close()
@@ -121,10 +159,14 @@ class ProcessIOProvider:
                 self._current = self._make()
             return self._current
 
-    def close(self) -> None:
-        """Close this process's; the next use makes another."""
+    def close(self, *, by_force: bool = False) -> None:
+        """Close this process's; the next use makes another. Raises StillInUse, unless ``by_force``."""
         with self._lock:
-            current, self._current = self._current, None
+            current = self._current
+            use = None if current is None or by_force else current.use
+            if use is not None:
+                raise StillInUse(f"the job queue can't be closed, since {use}: stop that first")
+            self._current = None
         if current is not None:
             current.close()
 
@@ -170,7 +212,7 @@ def _start_all_afresh() -> None:
 
 def _close_all() -> None:
     for provider in list(_providers):
-        provider.close()
+        provider.close(by_force=True)
 
 
 os.register_at_fork(before=_hold_all, after_in_parent=_let_all_go_on, after_in_child=_start_all_afresh)

@@ -13,6 +13,11 @@ from portico_celery.exceptions import ConfigurationError
 from portico_celery.ports.job_store import DEFAULT_RESULT_TTL
 
 _PREFIX = "portico_"
+NEWER_SCHEMA = "newer-schema"
+#: What portico_allow may name: a worker then starts in spite of it.
+ALLOWABLE = ("pickle", "gevent", "eventlet", NEWER_SCHEMA)
+# A beat that dies when it has made a job, and not noted it, needs another within this time.
+_LEAST_RESULT_TTL_OF_SCHEDULES = 600.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +34,9 @@ class PorticoSettings:
     lease_seconds: float = 30.0
     #: The longest that the sweep sleeps between two looks at what is due.
     sweep_seconds: float = 1.0
+    #: What a worker's jobs have to end in when it is told to shut down; the rest is then given back. None waits for
+    #: as long as they take. Less than what the supervisor grants before it kills (Kubernetes: 30).
+    shutdown_grace: float | None = 25.0
     #: When to knock again for a job that nobody took up; doubled with each further knock, at most an hour.
     knock_seconds: float = 30.0
     #: For how long a job is kept once it has ended.
@@ -36,10 +44,16 @@ class PorticoSettings:
     #: How long a handler may run, unless it was registered with a limit of its own; None is for ever.
     time_limit: float | None = None
     on_failure_time_limit: float = 30.0
+    #: For how long a job waits for a worker that has a handler for its type, before it is a dead letter.
+    unknown_job_type_seconds: float = 900.0
     #: How much JSON a payload, or the metadata, may be.
     max_payload_bytes: int = 256 * 1024
     #: Payload keys whose values are never shown in Celery's events; a part of the key is enough, in any case.
     redact: tuple[str, ...] = ("password", "passwd", "secret", "token", "api_key", "apikey", "authorization")
+    #: Schedules beside those in code: the path of a TOML file, or a list of ScheduleConfig or of their settings.
+    schedules: str | tuple[Any, ...] = ()
+    #: What a worker otherwise refuses to start with: pickle, gevent, eventlet, newer-schema.
+    allow: tuple[str, ...] = ()
 
 
 def _positive(value: Any) -> bool:
@@ -53,10 +67,22 @@ _CHECKS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
         "a number from 0 to 1",
     ),
     "time_limit": (lambda value: value is None or _positive(value), "a number of seconds above 0, or None"),
+    "shutdown_grace": (
+        lambda value: value is None or value == 0 or _positive(value),
+        "a number of seconds from 0 on, or None",
+    ),
     "max_payload_bytes": (lambda value: _positive(value) and isinstance(value, int), "an integer above 0"),
     "redact": (
         lambda value: isinstance(value, tuple | list) and all(isinstance(key, str) for key in value),
         "a list of payload keys",
+    ),
+    "schedules": (
+        lambda value: isinstance(value, str | tuple | list),
+        "the path of a TOML file, or a list of schedules",
+    ),
+    "allow": (
+        lambda value: isinstance(value, tuple | list) and set(value) <= set(ALLOWABLE),
+        f"a list of what is to be allowed, of {', '.join(ALLOWABLE)}",
     ),
 }
 _SECONDS = (_positive, "a number of seconds above 0")
@@ -83,9 +109,24 @@ def read_settings(app: Celery, *, store_url: str | None = None) -> PorticoSettin
         accepts, wanted = _CHECKS.get(name, _SECONDS)
         if not accepts(value):
             raise ConfigurationError(f"{_PREFIX}{name} must be {wanted}, not {value!r}")
-    if "redact" in values:
-        values["redact"] = tuple(values["redact"])
+    for name, value in values.items():
+        if isinstance(value, list):
+            values[name] = tuple(value)
     return PorticoSettings(**values)
+
+
+def check_result_ttl(result_ttl: float) -> None:
+    """Raise ConfigurationError where jobs are deleted too soon for schedules.
+
+    A fire time whose job has been made and is not settled yet is known by that job alone: once it is deleted, the next
+    beat makes a second one.
+    """
+    if result_ttl < _LEAST_RESULT_TTL_OF_SCHEDULES:
+        raise ConfigurationError(
+            f"portico_result_ttl is {result_ttl:g} s, and with schedules it must be at least "
+            f"{_LEAST_RESULT_TTL_OF_SCHEDULES:g}: by its job a beat knows that a fire time has had one, where the beat "
+            "before it died with that fire time not settled"
+        )
 
 
 def _refuse_unreadable(app: Celery, known: Mapping[str, Any]) -> None:

@@ -23,6 +23,19 @@ def fault_of(message: Message) -> str | None:
     return None if isinstance(body, dict) else _fault_of_body(body)
 
 
+def task_name_of(message: Message) -> str | None:
+    """Return the task that a message calls, of either of Celery's protocols; None where it names none."""
+    headers: object = message.headers
+    name = headers.get("task") if isinstance(headers, dict) else None
+    if name is None:
+        try:
+            body = message.payload
+        except Exception:  # noqa: BLE001  # Celery meets the same, and says what it is
+            return None
+        name = body.get("task") if isinstance(body, dict) else None
+    return name if isinstance(name, str) else None
+
+
 def _fault_of_body(body: Any) -> str | None:
     if not isinstance(body, list | tuple) or len(body) != 3:
         return "the body is not a list of three: arguments, keyword arguments, options"
@@ -39,4 +52,5 @@ def _fault_of_body(body: Any) -> str | None:
 def _is_time_limit(value: Any) -> bool:
     if not value:
         return True
-    return isinstance(value, list | tuple) and all(part is None or isinstance(part, int | float) for part in value)
+    pair = isinstance(value, list | tuple) and len(value) == 2
+    return pair and all(part is None or isinstance(part, int | float) for part in value)

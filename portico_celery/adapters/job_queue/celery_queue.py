@@ -2,140 +2,117 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import AbstractContextManager
+from typing import Any, TypeVar
 from uuid import UUID
 
+from portico_celery.adapters.celery.cancelling import cancel
 from portico_celery.adapters.celery.process_io import ProcessIO, ProcessIOProvider
+from portico_celery.adapters.celery.pull.pull_mode import PullMode
+from portico_celery.adapters.job_queue.store_queue import StoreJobQueue, as_uuid
 from portico_celery.event_loop import AwaitableFuture
-from portico_celery.exceptions import NotSupported, ResourceNotFoundError, StaleAttempt, ValidationError
-from portico_celery.lifecycle import Failed, Outcome, Succeeded, decide
-from portico_celery.ports.job import Job, JobStatus, QueueStats
-from portico_celery.ports.job_queue import JobQueueAdapter
-from portico_celery.ports.job_reader import JobFilter, JobPage, JobRecord
-from portico_celery.ports.job_store import Finish, Knock
+from portico_celery.ports.job import Job, JobStatus
+from portico_celery.ports.job_claims import JobClaims, KnownTypes
+from portico_celery.ports.job_store import ClaimedJob, Finish, JobStore, Knock
 
-_MOST_LISTED = 1_000
+T = TypeVar("T")
 
 
-class CeleryJobQueueAdapter(JobQueueAdapter):
-    """Creates and settles jobs in the store, and knocks for them over Celery's broker.
+class CeleryJobQueueAdapter(StoreJobQueue, JobClaims):
+    """Creates and settles jobs in the store, and knocks for them over Celery's broker, in the background.
 
-    Jobs are taken by Celery workers; ``dequeue`` is not supported.
+    Jobs are taken by Celery workers, or one by one by ``dequeue``, which may share a queue.
     """
 
-    needs_event_loop = False
-
-    def __init__(self, io: ProcessIOProvider) -> None:
+    def __init__(self, io: ProcessIOProvider, make_pull_mode: Callable[[ProcessIO], PullMode]) -> None:
+        super().__init__()
         self._provider = io
+        self._make_pull_mode = make_pull_mode
 
     @property
     def _io(self) -> ProcessIO:
         return self._provider.get()
 
-    async def enqueue(self, job: Job) -> Job:
-        """Store the job, then knock for it in the background. See the port for jobs that exist."""
-        stored, created = (await self.enqueue_all([job]))[0]
-        if not created and job.status in (JobStatus.FAILED, JobStatus.DEAD_LETTER):
-            return await self._start_afresh(job.id) or stored
-        return stored
+    async def dequeue(self, queue_name: str, timeout: float = 30) -> Job | None:
+        """Wait up to ``timeout`` seconds for a job, and take it; with 0, look once. Needs an event loop, any.
 
-    async def enqueue_all(self, jobs: Sequence[Job]) -> list[tuple[Job, bool]]:
-        """Store all of the jobs or none, in one round trip."""
-        io = self._io
-        stored = await AwaitableFuture(io.insert(jobs))
-        for job, created in stored:
-            if created and job.status is JobStatus.PENDING:
-                io.knock(Knock(job=job))
-        return stored
+        This process holds the job until somebody, who may be in another, acknowledges or rejects it; where the process
+        ends before, or closes its adapter, the job comes back after portico_lease_seconds, which spends a retry.
 
-    async def dequeue(self, queue_name: str, timeout: float = 30) -> Job | None:  # noqa: ARG002  # the port's
-        """Not supported: jobs are run by Celery workers."""
-        raise NotSupported(
-            f"CeleryJobQueueAdapter does not hand out jobs of {queue_name!r} one by one: run a Celery worker "
-            "(celery -A your_app worker), which runs the registered handlers"
-        )
+        While the broker is away it waits on. Raises StoreUnavailable at the end of the timeout where a job was there
+        and the store did not answer, ValidationError for a queue name that can't be.
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            claimed = await self.take(queue_name, deadline - time.monotonic())
+            if claimed is None:
+                return None
+            if claimed.job.status is JobStatus.RUNNING:
+                self._io.leases.keep(claimed)
+                return self._handed_out(claimed)
+            await self._leave_to_its_handler(claimed, self._io.settings.unknown_job_type_seconds)
 
-    async def acknowledge(self, job_id: UUID | str) -> None:
-        """Complete a running job. Raises ResourceNotFoundError, or StaleAttempt where it is not running."""
-        await self._conclude(_as_uuid(job_id), Succeeded(result_data={}), retry_delay=0.0)
+    async def take(self, queue_name: str, timeout: float = 30, *, known: KnownTypes | None = None) -> ClaimedJob | None:
+        """Take a job with the attempt that holds it, or a dead letter whose handler has to hear of a lost worker."""
+        return await self._io.companion(self._make_pull_mode).take(queue_name, timeout, known)
 
-    async def reject(
-        self,
-        job_id: UUID | str,
-        requeue: bool = True,
-        error_message: str | None = None,
-        *,
-        retry_delay: float = 0.0,
-    ) -> None:
-        """Fail a running job. Raises ResourceNotFoundError, or StaleAttempt where it is not running."""
-        outcome = Failed(retryable=requeue, error_message=error_message)
-        await self._conclude(_as_uuid(job_id), outcome, retry_delay=retry_delay)
+    async def cancel_job(self, job_id: UUID | str, *, running: bool = False) -> bool:
+        """Cancel a job that has not started or waits for a retry; True only if this call did it.
 
-    async def _conclude(self, job_id: UUID, outcome: Outcome, *, retry_delay: float) -> None:
-        held = await AwaitableFuture(self._io.writes.call(lambda store: store.holder(job_id)))
-        if held is None:
-            if await self.get_job(job_id) is None:
-                raise ResourceNotFoundError(f"there is no job {job_id}")
-            raise StaleAttempt(f"job {job_id} is not running: nothing to acknowledge or reject")
-        transition = decide(held.job, outcome, retry_delay=retry_delay)
-        finish = Finish(job_id=job_id, attempt=held.attempt, transition=transition)
-        (job,) = await AwaitableFuture(self._io.finish(finish))
-        if job is None:
-            raise StaleAttempt(f"job {job_id} was settled by somebody else meanwhile")
-        if job.status is JobStatus.RETRYING and retry_delay <= 0:
-            self._io.knock(Knock(job=job, envelope=held.envelope))
+        With ``running`` a job that runs is cancelled as well: its worker learns of it when it next renews its lease. A
+        worker is told of either, which tells whoever waits for the job in Celery.
+        """
+        io, wanted = self._io, as_uuid(job_id)
+        return await self._write(lambda store: cancel(io, store, wanted, running=running))
 
-    async def get_job(self, job_id: UUID | str) -> Job | None:
-        """Return the job, or None."""
-        record = await self.get_record(job_id)
-        return None if record is None else record.job
-
-    async def get_record(self, job_id: UUID | str) -> JobRecord | None:
-        """Return the job with its result and its history of attempts, or None."""
-        wanted = _as_uuid(job_id)
-        return await AwaitableFuture(self._io.reads.call(lambda store: store.get(wanted)))
-
-    async def list_jobs(self, job_filter: JobFilter) -> JobPage:
-        """Return one page of jobs, the newest first."""
-        if not 1 <= job_filter.limit <= _MOST_LISTED:
-            raise ValidationError(f"limit must be from 1 to {_MOST_LISTED}, not {job_filter.limit}")
-        return await AwaitableFuture(self._io.reads.call(lambda store: store.list_jobs(job_filter)))
-
-    async def get_queue_stats(self, queue_name: str) -> QueueStats:
-        """Count the jobs of a queue by state."""
-        return await AwaitableFuture(self._io.reads.call(lambda store: store.stats(queue_name)))
-
-    async def cancel_job(self, job_id: UUID | str) -> bool:
-        """Cancel a job that has not started or waits for a retry; True only if this call did it."""
-        wanted = _as_uuid(job_id)
-        return await AwaitableFuture(self._io.writes.call(lambda store: store.cancel(wanted)))
-
-    async def requeue_job(self, job_id: UUID | str) -> bool:
-        """Start a FAILED or DEAD_LETTER job afresh; True only if this call did it."""
-        return await self._start_afresh(_as_uuid(job_id)) is not None
-
-    async def _start_afresh(self, job_id: UUID) -> Job | None:
-        # Due at once: the sweep knocks, and knows what a plain client's message carried.
-        return await AwaitableFuture(self._io.writes.call(lambda store: store.requeue(job_id, knock_seconds=0.0)))
-
-    async def discard_job(self, job_id: UUID | str) -> bool:
-        """Delete a job that has ended; True only if this call did it."""
-        wanted = _as_uuid(job_id)
-        return await AwaitableFuture(self._io.writes.call(lambda store: store.discard(wanted)))
-
-    async def initialize(self) -> None:
-        """Create or migrate the store's tables. Calling it is optional: it makes faults show earlier."""
-        await AwaitableFuture(self._io.writes.call(lambda store: store.initialize()))
+    def held(
+        self, claimed: ClaimedJob, interrupt: Callable[[], None], *, can_go_on: Callable[[], bool] = lambda: True
+    ) -> AbstractContextManager[None]:
+        """Keep the job's lease alive; ``interrupt`` is called where the job is cancelled, or the lease was lost."""
+        return self._io.leases.held(claimed, interrupt, can_go_on=can_go_on)
 
     async def close(self) -> None:
-        """Flush knocks and release this process's connections; the next use opens them again."""
-        self._provider.close()
+        """Flush knocks and release this process's connections; the next use opens them again.
+
+        Jobs that were dequeued here and are not settled are left to their leases: another instance may settle them.
+        Raises StillInUse while jobs, or a worker, run in this process.
+        """
+        # Not here, in an event loop that others share: it may wait some seconds for a broker that does not answer.
+        closing = Future[None]()
+        threading.Thread(target=_settle, args=(closing, self._provider.close), name="portico-close").start()
+        await AwaitableFuture(closing)
+
+    async def _read(self, call: Callable[[JobStore], T]) -> T:
+        return await AwaitableFuture(self._io.reads.call(call))
+
+    async def _write(self, call: Callable[[JobStore], T]) -> T:
+        return await AwaitableFuture(self._io.writes.call(call))
+
+    async def _insert(self, jobs: Sequence[Job]) -> list[tuple[Job, bool]]:
+        return await AwaitableFuture(self._io.insert(jobs))
+
+    async def _finish(self, finish: Finish) -> Job | None:
+        (job,) = await AwaitableFuture(self._io.finish(finish))
+        return job
+
+    @property
+    def _knock_seconds(self) -> float:
+        return self._io.settings.knock_seconds
+
+    def _announce(self, job: Job, *, delay: float = 0.0, envelope: Mapping[str, Any] | None = None) -> None:
+        # What has to wait is for the sweep.
+        if job.status is not JobStatus.SCHEDULED and delay <= 0:
+            self._io.knock(Knock(job=job, envelope=envelope))
 
 
-def _as_uuid(value: UUID | str) -> UUID:
-    if isinstance(value, UUID):
-        return value
+def _settle(future: Future[None], work: Callable[[], None]) -> None:
     try:
-        return UUID(value)
-    except (ValueError, TypeError, AttributeError):
-        raise ValidationError(f"job_id must be a UUID, not {value!r}") from None
+        work()
+    except Exception as error:  # noqa: BLE001  # handed on to whoever waits
+        future.set_exception(error)
+    else:
+        future.set_result(None)

@@ -1,22 +1,31 @@
 """A job store in this process's memory, for tests and trials: nothing survives the process.
 
-It serialises as the others do, so that what works here works there.
+It serialises as the others do, so that what works here works there: all that is stored, and all that is handed out,
+is a copy by way of JSON.
 """
 
 from __future__ import annotations
 
-import json
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 from portico_celery import lifecycle
-from portico_celery.exceptions import ValidationError
+from portico_celery.adapters.job_store.memory import due_work
+from portico_celery.adapters.job_store.memory.attempts import (
+    claim_job,
+    copied_claim,
+    extend_lease,
+    finish_attempt,
+    settle_loss,
+)
+from portico_celery.adapters.job_store.memory.job_filter import page_of
+from portico_celery.adapters.job_store.memory.rows import Rows, claimed_of, copied, json_copy, knock_of, record_of
+from portico_celery.adapters.job_store.memory.transitions import cancel_job, insert_job, postpone_job, start_afresh
+from portico_celery.adapters.job_store.memory_schedules import MemoryScheduleStore
 from portico_celery.ports.job import Job, JobStatus, QueueStats
-from portico_celery.ports.job_reader import Attempt, JobFilter, JobPage, JobRecord
+from portico_celery.ports.job_reader import JobFilter, JobPage, JobRecord
 from portico_celery.ports.job_store import (
     DEFAULT_RESULT_TTL,
     Claim,
@@ -24,24 +33,10 @@ from portico_celery.ports.job_store import (
     DueWork,
     Finish,
     JobStore,
-    Knock,
     Lease,
+    Postponement,
+    Requeued,
 )
-
-
-@dataclass
-class _Row:
-    job: Job
-    not_before: datetime
-    due_at: datetime | None
-    order: int
-    attempt: int = 0
-    worker: str = ""
-    knocks: int = 0
-    worker_lost: bool = False
-    result_data: dict[str, Any] | None = None
-    envelope: dict[str, Any] | None = None
-    attempts: list[Attempt] = field(default_factory=list)
 
 
 def _utc_now() -> datetime:
@@ -54,9 +49,10 @@ class MemoryJobStore(JobStore):
     def __init__(self, *, now: Callable[[], datetime] = _utc_now, result_ttl: float = DEFAULT_RESULT_TTL) -> None:
         self._result_ttl = timedelta(seconds=result_ttl)
         self._now = now
+        # Each method holds it from its first look at the rows to its last.
         self._lock = threading.RLock()
-        self._rows: dict[UUID, _Row] = {}
-        self._created = 0
+        self._rows = Rows()
+        self._schedules = MemoryScheduleStore(now)
 
     def initialize(self) -> None:
         """There is nothing to create."""
@@ -64,263 +60,118 @@ class MemoryJobStore(JobStore):
     def close(self) -> None:
         """There is nothing to release; the jobs stay."""
 
+    def clock(self) -> datetime:
+        """Return the time."""
+        return self._now()
+
+    def schedules(self) -> MemoryScheduleStore:
+        """Return the schedules of the same process."""
+        return self._schedules
+
     def insert(self, jobs: Sequence[Job], *, knock_seconds: float) -> list[tuple[Job, bool]]:
         """Store all jobs whose id is new."""
+        copies = [copied(job) for job in jobs]  # all before the first is stored: all or none
         with self._lock:
-            copies = [_copied(job) for job in jobs]  # all before the first is stored: all or none
-            return [self._insert(job, knock_seconds) for job in copies]
-
-    def _insert(self, job: Job, knock_seconds: float) -> tuple[Job, bool]:
-        if job.id in self._rows:
-            return _copied(self._rows[job.id].job), False
-        now = self._now()
-        stored = lifecycle.enqueued(job, now)
-        scheduled = stored.status is JobStatus.SCHEDULED and stored.scheduled_at is not None
-        not_before = stored.scheduled_at if scheduled and stored.scheduled_at else now
-        self._add(
-            _Row(
-                job=stored,
-                not_before=not_before,
-                due_at=not_before if scheduled else now + timedelta(seconds=knock_seconds),
-                order=self._created,
-                knocks=0 if scheduled else 1,
-            )
-        )
-        return _copied(stored), True
-
-    def _add(self, row: _Row) -> None:
-        self._rows[row.job.id] = row
-        self._created += 1
+            now = self._now()
+            return [insert_job(self._rows, job, now, knock_seconds=knock_seconds) for job in copies]
 
     def claim(self, claims: Sequence[Claim]) -> list[ClaimedJob | None]:
         """Take each job that may start now."""
+        copies = [copied_claim(claim) for claim in claims]
         with self._lock:
-            return [self._claim(claim) for claim in [_copied_claim(claim) for claim in claims]]
-
-    def _claim(self, claim: Claim) -> ClaimedJob | None:
-        now = self._now()
-        row = self._rows.get(claim.job_id)
-        if row is None and claim.adopt is not None:
-            row = _Row(
-                job=lifecycle.enqueued(claim.adopt, now),
-                not_before=now,
-                due_at=now,
-                order=self._created,
-                envelope=None if claim.envelope is None else dict(claim.envelope),
-            )
-            self._add(row)
-        if row is None:
-            return None
-        if lifecycle.may_start(row.job, row.not_before, now):
-            row.job = lifecycle.started(row.job, now)
-            row.attempt += 1
-            row.worker = claim.worker
-            row.knocks = 0
-        elif not lifecycle.owes_loss_notice(row.job, row.worker_lost):
-            return None
-        row.due_at = now + timedelta(seconds=claim.lease_seconds)
-        return _claimed(row)
+            now = self._now()
+            return [claim_job(self._rows, claim, now) for claim in copies]
 
     def finish(self, finishes: Sequence[Finish]) -> list[Job | None]:
         """End attempts."""
+        results = [json_copy(finish.transition.result_data) for finish in finishes]
         with self._lock:
-            results = [_json_copy(finish.transition.result_data) for finish in finishes]
-            return [self._finish(finish, data) for finish, data in zip(finishes, results, strict=True)]
+            now = self._now()
+            return [
+                finish_attempt(self._rows, finish, result, now)
+                for finish, result in zip(finishes, results, strict=True)
+            ]
 
-    def _finish(self, finish: Finish, result_data: dict[str, Any] | None) -> Job | None:
-        now = self._now()
-        row = self._held(finish.job_id, finish.attempt)
-        if row is None or (finish.expired_only and (row.due_at is None or row.due_at > now)):
-            return None
-        transition = finish.transition
-        if transition.status is not JobStatus.COMPLETED:
-            row.attempts.append(
-                replace(
-                    _running_attempt(row),
-                    ended_at=now,
-                    error=transition.error_message,
-                    traceback=transition.traceback,
-                )
-            )
-        row.job = lifecycle.finished(row.job, transition, now)
-        row.not_before = now + timedelta(seconds=transition.delay)
-        row.worker_lost = transition.worker_lost
-        row.result_data = result_data
-        waits = row.job.status in lifecycle.WAITING
-        owes = lifecycle.owes_loss_notice(row.job, row.worker_lost)
-        row.due_at = row.not_before if waits or owes else None
-        return _copied(row.job)
-
-    def _held(self, job_id: UUID, attempt: int) -> _Row | None:
-        row = self._rows.get(job_id)
-        if row is None or row.job.status is not JobStatus.RUNNING or row.attempt != attempt:
-            return None
-        return row
+    def postpone(self, postponements: Sequence[Postponement]) -> list[Job | None]:
+        """Put back jobs that a worker has no handler for."""
+        with self._lock:
+            now = self._now()
+            return [postpone_job(self._rows, postponement, now) for postponement in postponements]
 
     def settle_loss(self, lease: Lease) -> None:
         """Note that the handler has heard of the loss."""
         with self._lock:
-            row = self._rows.get(lease.job_id)
-            if row is not None and row.attempt == lease.attempt and row.job.status is JobStatus.DEAD_LETTER:
-                row.worker_lost = False
-                row.due_at = None
+            settle_loss(self._rows, lease)
 
     def extend(self, leases: Sequence[Lease], *, lease_seconds: float) -> list[bool]:
         """Renew leases."""
         with self._lock:
             until = self._now() + timedelta(seconds=lease_seconds)
-            rows = [self._held(lease.job_id, lease.attempt) for lease in leases]
-            for row in rows:
-                if row is not None:
-                    row.due_at = until
-            return [row is not None for row in rows]
+            return [extend_lease(self._rows, lease, until) for lease in leases]
 
     def take_due(self, *, limit: int, knock_seconds: float) -> DueWork:
-        """Find what is due, and move the due time of the rows to knock for."""
+        """Find what is due, move the due time of the rows to knock for, and delete what ended too long ago."""
         with self._lock:
             now = self._now()
-            self._clear_away(now)
-            ripe = [(row.due_at, row) for row in self._rows.values() if row.due_at is not None and row.due_at <= now]
-            ripe.sort(key=lambda pair: pair[0])
-            # Limited each by itself: expired leases stay as they are, and must not crowd out the knocks.
-            expired = [row for _, row in ripe if row.job.status is JobStatus.RUNNING][:limit]
-            knocked = [row for _, row in ripe if row.job.status is not JobStatus.RUNNING][:limit]
-            for row in knocked:
-                row.due_at = now + timedelta(seconds=lifecycle.knock_delay(row.knocks, knock_seconds))
-                row.job = lifecycle.due(row.job)
-                row.knocks += 1
-            due_times = [row.due_at for row in self._rows.values() if row.due_at is not None]
-            ahead = [(due_at - now).total_seconds() for due_at in due_times if due_at > now]
-            busy = limit in (len(expired), len(knocked))
-            return DueWork(
-                knocks=tuple(
-                    Knock(job=_copied(row.job), envelope=_json_copy(row.envelope), again=row.knocks > 1)
-                    for row in knocked
-                ),
-                expired=tuple(_claimed(row) for row in expired),
-                next_due_in=0.0 if busy else min(ahead, default=None),
-            )
+            due_work.clear_away(self._rows, now - self._result_ttl)
+            return due_work.take_due(self._rows, now, limit=limit, knock_seconds=knock_seconds)
 
-    def _clear_away(self, now: datetime) -> None:
-        ended = [(row.job.completed_at or row.job.failed_at, row) for row in self._rows.values() if row.due_at is None]
-        for ended_at, row in ended:
-            if ended_at is not None and ended_at < now - self._result_ttl:
-                del self._rows[row.job.id]
-
-    def count_pending(self, queue_name: str) -> int:
-        """Count the PENDING jobs of a queue."""
+    def count_knocked(self, queue_name: str) -> int:
+        """Count the jobs of a queue that wait and have been knocked for."""
         with self._lock:
             return sum(
-                row.job.queue_name == queue_name and row.job.status is JobStatus.PENDING for row in self._rows.values()
+                row.job.queue_name == queue_name and lifecycle.awaits_its_message(row.job, row.knocks)
+                for row in self._rows
             )
 
-    def cancel(self, job_id: UUID) -> bool:
-        """Cancel a job that has not started or waits for a retry."""
+    def cancel(self, job_id: UUID, *, running: bool = False) -> bool:
+        """Cancel a job that has not started or waits for a retry, or, with ``running``, that runs."""
         with self._lock:
-            row = self._rows.get(job_id)
-            cancelled = None if row is None else lifecycle.cancelled(row.job, self._now())
-            if row is None or cancelled is None:
-                return False
-            row.job, row.due_at, row.worker_lost = cancelled, None, False
-            return True
+            return cancel_job(self._rows, job_id, self._now(), running=running)
 
-    def requeue(self, job_id: UUID, *, knock_seconds: float) -> Job | None:
-        """Start a FAILED or DEAD_LETTER job afresh."""
+    def requeue(self, job_filter: JobFilter, *, knock_seconds: float) -> Requeued:
+        """Start FAILED and DEAD_LETTER jobs afresh, in one step."""
         with self._lock:
-            row = self._rows.get(job_id)
-            fresh = None if row is None else lifecycle.requeued(row.job)
-            if row is None or fresh is None:
-                return None
             now = self._now()
-            row.job, row.not_before, row.worker_lost, row.knocks = fresh, now, False, 1
-            row.due_at, row.result_data = now + timedelta(seconds=knock_seconds), None
-            return _copied(row.job)
+            page, next_cursor = page_of(self._rows, job_filter, lifecycle.REQUEUABLE)
+            for row in page:
+                start_afresh(row, now, knock_seconds=knock_seconds)
+            return Requeued(knocks=tuple(knock_of(row) for row in page), next_cursor=next_cursor)
 
-    def discard(self, job_id: UUID) -> bool:
-        """Delete a job that has ended."""
+    def discard(self, job_filter: JobFilter) -> JobPage:
+        """Delete jobs that have ended, in one step."""
         with self._lock:
-            row = self._rows.get(job_id)
-            if row is None or row.job.status not in lifecycle.TERMINAL:
-                return False
-            del self._rows[job_id]
-            return True
+            page, next_cursor = page_of(self._rows, job_filter, lifecycle.TERMINAL)
+            for row in page:
+                self._rows.delete(row)
+            return JobPage(jobs=tuple(copied(row.job) for row in page), next_cursor=next_cursor)
 
     def holder(self, job_id: UUID) -> ClaimedJob | None:
         """Return a RUNNING job with the attempt that holds it."""
         with self._lock:
             row = self._rows.get(job_id)
-            return None if row is None or row.job.status is not JobStatus.RUNNING else _claimed(row)
+            return None if row is None or row.job.status is not JobStatus.RUNNING else claimed_of(row)
 
     def get(self, job_id: UUID) -> JobRecord | None:
         """Return the job with its result and history."""
         with self._lock:
             row = self._rows.get(job_id)
-            return None if row is None else _record(row)
+            return None if row is None else record_of(row)
 
     def list_jobs(self, job_filter: JobFilter) -> JobPage:
         """Return one page of jobs, the newest first."""
         with self._lock:
-            before = self._created if job_filter.cursor is None else _position(job_filter.cursor)
-            rows = sorted(
-                (row for row in self._rows.values() if row.order < before and _matches(row.job, job_filter)),
-                key=lambda row: -row.order,
-            )
-        page, more = rows[: job_filter.limit], len(rows) > job_filter.limit
-        return JobPage(jobs=tuple(_copied(row.job) for row in page), next_cursor=str(page[-1].order) if more else None)
+            page, next_cursor = page_of(self._rows, job_filter, frozenset(JobStatus))
+            return JobPage(jobs=tuple(copied(row.job) for row in page), next_cursor=next_cursor)
 
     def stats(self, queue_name: str) -> QueueStats:
         """Count the jobs of a queue by state."""
         with self._lock:
-            found = [row.job.status for row in self._rows.values() if row.job.queue_name == queue_name]
+            found = [row.job.status for row in self._rows if row.job.queue_name == queue_name]
         return lifecycle.queue_stats(queue_name, {status: found.count(status) for status in JobStatus})
 
-
-def _position(cursor: str) -> int:
-    try:
-        return int(cursor)
-    except ValueError:
-        raise ValidationError("cursor is not one that an earlier page returned as next_cursor") from None
-
-
-def _matches(job: Job, wanted: JobFilter) -> bool:
-    return (
-        wanted.queue_name in (None, job.queue_name)
-        and wanted.job_type in (None, job.job_type)
-        and wanted.status in (None, job.status)
-    )
-
-
-def _copied(job: Job) -> Job:
-    return replace(job, payload=_json_copy(job.payload) or {}, metadata=_json_copy(job.metadata) or {})
-
-
-def _copied_claim(claim: Claim) -> Claim:
-    if claim.adopt is None:
-        return claim
-    return replace(claim, adopt=_copied(claim.adopt), envelope=_json_copy(claim.envelope))
-
-
-def _json_copy(value: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    return None if value is None else dict(json.loads(json.dumps(dict(value))))
-
-
-def _claimed(row: _Row) -> ClaimedJob:
-    return ClaimedJob(
-        job=_copied(row.job),
-        attempt=row.attempt,
-        worker=row.worker,
-        lost_error=row.job.error_message if row.worker_lost else None,
-        envelope=_json_copy(row.envelope),
-    )
-
-
-def _running_attempt(row: _Row) -> Attempt:
-    started = row.job.started_at or row.not_before
-    return Attempt(number=row.attempt, worker=row.worker, started_at=started)
-
-
-def _record(row: _Row) -> JobRecord:
-    attempts = list(row.attempts)
-    if row.job.status in (JobStatus.RUNNING, JobStatus.COMPLETED):
-        attempts.append(replace(_running_attempt(row), ended_at=row.job.completed_at))
-    return JobRecord(job=_copied(row.job), result_data=_json_copy(row.result_data), attempts=tuple(attempts))
+    def oldest_due_seconds(self) -> float:
+        """Return for how many seconds the job that is due longest has waited past its time; 0 where none is due."""
+        with self._lock:
+            since = min((row.not_before for row in self._rows if row.job.status in lifecycle.WAITING), default=None)
+            return 0.0 if since is None else max(0.0, (self._now() - since).total_seconds())

@@ -4,56 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from portico_celery.adapters.job_store.sql_rows import dumped, moment_of, seconds_to_micros, values_of
+from portico_celery.adapters.job_store.stored_values import EPOCH, moment_of
+from portico_celery.lifecycle import enqueued
 from portico_celery.ports.job import Job, JobStatus
 from portico_celery.ports.job_reader import Attempt, JobRecord
-from portico_celery.ports.job_store import Claim, ClaimedJob, Finish
+from portico_celery.ports.job_store import ClaimedJob, Knock
 
 Row = Mapping[str, str]
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def fields_of(job: Job) -> dict[str, str]:
-    """Return the fields of a job that the caller decides; the rest is the store's."""
-    return {name: str(value) for name, value in values_of(job).items() if value is not None}
-
-
-def claim_request(claim: Claim) -> dict[str, Any]:
-    """Return what the claim script is asked."""
-    request: dict[str, Any] = {
-        "id": str(claim.job_id),
-        "worker": claim.worker,
-        "lease": seconds_to_micros(claim.lease_seconds),
-    }
-    if claim.adopt is not None:
-        envelope = dumped(claim.envelope)
-        request["adopt"] = fields_of(claim.adopt) | ({} if envelope is None else {"envelope": envelope})
-    return request
-
-
-def finish_request(finish: Finish) -> dict[str, Any]:
-    """Return what the finish script is asked."""
-    transition = finish.transition
-    optional = {
-        "result_data": dumped(transition.result_data),
-        "error_message": transition.error_message,
-        "traceback": transition.traceback,
-    }
-    return {
-        "id": str(finish.job_id),
-        "attempt": finish.attempt,
-        "expired_only": finish.expired_only,
-        "status": transition.status.value,
-        "retry_count": transition.retry_count,
-        "delay": seconds_to_micros(transition.delay),
-        "worker_lost": transition.worker_lost,
-        **{name: value for name, value in optional.items() if value is not None},
-    }
 
 
 def row_of(reply: str) -> Row:
@@ -83,6 +44,13 @@ def job_of(row: Row) -> Job:
     )
 
 
+def inserted(job: Job, answer: int | str) -> tuple[Job, bool]:
+    """Return a job that was sent to be stored, as it is stored, and whether this created it."""
+    if isinstance(answer, str):
+        return job_of(row_of(answer)), False
+    return enqueued(job, moment_of(answer)), True
+
+
 def claimed_of(row: Row) -> ClaimedJob:
     """Return a row's job with the attempt that holds it."""
     return ClaimedJob(
@@ -94,9 +62,9 @@ def claimed_of(row: Row) -> ClaimedJob:
     )
 
 
-def envelope_of(row: Row) -> dict[str, Any] | None:
-    """Return what a plain Celery client's message carried, or None."""
-    return _json(row, "envelope")
+def knock_of(row: Row) -> Knock:
+    """Return the knock for a row's job; the row has counted it already."""
+    return Knock(job=job_of(row), envelope=_json(row, "envelope"), again=int(row["knocks"]) > 1)
 
 
 def record_of(row: Row, history: Sequence[str]) -> JobRecord:
@@ -107,18 +75,19 @@ def record_of(row: Row, history: Sequence[str]) -> JobRecord:
             Attempt(
                 number=int(row["attempt"]),
                 worker=row["worker"],
-                started_at=_moment(row, "started_at") or _EPOCH,
+                started_at=_moment(row, "started_at") or EPOCH,
                 ended_at=_moment(row, "completed_at"),
             )
         )
-    return JobRecord(job=job_of(row), result_data=_json(row, "result_data"), attempts=tuple(attempts))
+    result = _json(row, "result_data")
+    return JobRecord(job=job_of(row), result_data=result, attempts=tuple(attempts), envelope=_json(row, "envelope"))
 
 
 def _ended_attempt(attempt: Row) -> Attempt:
     return Attempt(
         number=int(attempt["number"]),
         worker=attempt["worker"],
-        started_at=_moment(attempt, "started_at") or _EPOCH,
+        started_at=_moment(attempt, "started_at") or EPOCH,
         ended_at=_moment(attempt, "ended_at"),
         error=attempt.get("error"),
         traceback=attempt.get("traceback"),

@@ -16,12 +16,15 @@ from portico_celery.adapters.job_store.redis_client import checked, pipelined
 
 Request = Mapping[str, Any]
 
+_WALKING = {"list_jobs", "requeue", "discard"}
+
 
 @cache
 def source_of(script: str) -> str:
-    """Return the whole text of a script: all begin with what they share."""
+    """Return the whole text of a script: all begin with what they share, and some with how to walk through jobs."""
     directory = resources.files("portico_celery.adapters.job_store") / "lua"
-    return "\n".join((directory / f"{name}.lua").read_text(encoding="utf-8") for name in ("common", script))
+    parts = ("common", "walk", script) if script in _WALKING else ("common", script)
+    return "\n".join((directory / f"{name}.lua").read_text(encoding="utf-8") for name in parts)
 
 
 @cache

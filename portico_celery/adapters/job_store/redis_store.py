@@ -6,33 +6,35 @@ The scripts, in lua/, say what portico_celery.lifecycle says in Python; the conf
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from portico_celery import lifecycle
-from portico_celery.adapters.job_store import redis_scripts
-from portico_celery.adapters.job_store.redis_client import (
-    checked,
-    make_client,
-    pipelined,
-    shown,
-    translated_errors,
-    warn_of_losses,
+from portico_celery.adapters.job_store.paging import first_page
+from portico_celery.adapters.job_store.redis_database import RedisDatabase
+from portico_celery.adapters.job_store.redis_requests import (
+    claim_request,
+    due_request,
+    fields_of,
+    filter_request,
+    finish_request,
+    lease_request,
+    postponement_request,
 )
 from portico_celery.adapters.job_store.redis_rows import (
     Row,
-    claim_request,
     claimed_of,
-    envelope_of,
-    fields_of,
-    finish_request,
+    inserted,
     job_of,
+    knock_of,
     record_of,
     row_of,
 )
+from portico_celery.adapters.job_store.redis_schedules import RedisScheduleStore
 from portico_celery.adapters.job_store.redis_scripts import Request
-from portico_celery.adapters.job_store.sql_rows import seconds_to_micros
-from portico_celery.exceptions import StoreSchemaTooNew, ValidationError
+from portico_celery.adapters.job_store.stored_values import moment_of, seconds_to_micros
 from portico_celery.ports.job import Job, JobStatus, QueueStats
 from portico_celery.ports.job_reader import JobFilter, JobPage, JobRecord
 from portico_celery.ports.job_store import (
@@ -42,18 +44,16 @@ from portico_celery.ports.job_store import (
     DueWork,
     Finish,
     JobStore,
-    Knock,
     Lease,
+    Postponement,
+    Requeued,
 )
 
-SCHEMA_VERSION = 1
-
-# A sweep deletes this many at once, and comes again at once where there are more; a page looks at this many jobs in
-# one call. Redis does one thing at a time: nobody shall wait for more than a few milliseconds.
-_MOST_DELETED = 200
-_MOST_LOOKED_AT = 2_000
-# Of a place in the order of creation: Lua's numbers hold all integers of so many digits exactly.
-_MOST_DIGITS = 15
+# This many jobs are looked at in one call for those that a filter means. Redis does one thing at a time: nobody shall
+# wait longer than some milliseconds.
+_MOST_LOOKED_AT = 500
+# Among the counts of a queue by status: how many of its jobs wait and have been knocked for.
+_KNOCKED = "knocked"
 
 
 class RedisJobStore(JobStore):
@@ -62,50 +62,39 @@ class RedisJobStore(JobStore):
     All keys begin with ``{prefix}``. ``clock_offset`` (seconds) shifts the store's clock; only tests set it.
     """
 
-    def __init__(self, url: str, *, result_ttl: float = DEFAULT_RESULT_TTL, prefix: str = "portico") -> None:
-        self._client = make_client(url)
-        self._shown_url = shown(url)
+    def __init__(
+        self,
+        url: str,
+        *,
+        result_ttl: float = DEFAULT_RESULT_TTL,
+        prefix: str = "portico",
+        allow_newer_schema: bool = False,
+    ) -> None:
+        self._database = RedisDatabase(url, prefix=prefix, allow_newer_schema=allow_newer_schema)
         self._result_ttl = result_ttl
-        self._tag = f"{{{prefix}}}"
-        self._initialized = False
         self.clock_offset = 0.0
 
     def initialize(self) -> None:
         """Note the version of the keys' layout, and warn of settings by which the server may lose jobs. Idempotent."""
-        # Without a lock: two threads that come at once do the same twice, and neither waits for the other's time-out.
-        if self._initialized:
-            return
-        with translated_errors(self._shown_url):
-            self._check_version()
-            warn_of_losses(self._client, self._shown_url)
-        self._initialized = True
-
-    def _check_version(self) -> None:
-        key = f"{self._tag}:schema"
-        [version] = checked(pipelined(self._client, [("GET", key)]))
-        if version is None:
-            # Not at once: a Redis that is full would refuse it, and we could read nothing.
-            _, version = checked(pipelined(self._client, [("SETNX", key, SCHEMA_VERSION), ("GET", key)]))
-        if int(version) > SCHEMA_VERSION:
-            raise StoreSchemaTooNew(
-                f"the job store has schema version {version}, and this portico_celery knows up to {SCHEMA_VERSION}: "
-                "upgrade portico_celery here, or use another database or prefix"
-            )
+        self._database.prepare()
 
     def close(self) -> None:
         """Release connections. Idempotent."""
-        self._client.close()
+        self._database.close()
+
+    def clock(self) -> datetime:
+        """Return the server's time."""
+        return moment_of(self._run("clock", {}))
 
     def _run(self, script: str, request: Request) -> Any:
         return self._run_all(script, [request])[0]
 
     def _run_all(self, script: str, requests: Sequence[Request]) -> list[Any]:
-        if not requests:
-            return []
-        self.initialize()
-        offset = seconds_to_micros(self.clock_offset)
-        with translated_errors(self._shown_url):
-            return redis_scripts.run(self._client, script, self._tag, offset, requests)
+        return self._database.run(script, requests, clock_offset=seconds_to_micros(self.clock_offset))
+
+    def schedules(self) -> RedisScheduleStore:
+        """Return the schedules of the same server."""
+        return RedisScheduleStore(clock=self.clock, run=self._run_all, send=self._database.send, tag=self._database.tag)
 
     def insert(self, jobs: Sequence[Job], *, knock_seconds: float) -> list[tuple[Job, bool]]:
         """Store all jobs whose id is new, in one call of the script."""
@@ -113,7 +102,7 @@ class RedisJobStore(JobStore):
             return []
         fields = [fields_of(job) for job in jobs]
         answers = self._run("insert", {"jobs": fields, "knock": seconds_to_micros(knock_seconds)})
-        return [_inserted(row, answer) for row, answer in zip(fields, answers, strict=True)]
+        return [inserted(job, answer) for job, answer in zip(jobs, answers, strict=True)]
 
     def claim(self, claims: Sequence[Claim]) -> list[ClaimedJob | None]:
         """Take each job that may start now."""
@@ -125,54 +114,54 @@ class RedisJobStore(JobStore):
         answers = self._run_all("finish", [finish_request(finish) for finish in finishes])
         return [None if answer is None else job_of(row_of(answer)) for answer in answers]
 
+    def postpone(self, postponements: Sequence[Postponement]) -> list[Job | None]:
+        """Put back jobs that a worker has no handler for."""
+        answers = self._run_all("postpone", [postponement_request(postponement) for postponement in postponements])
+        return [None if answer is None else job_of(row_of(answer)) for answer in answers]
+
     def settle_loss(self, lease: Lease) -> None:
         """Note that the handler has heard of the loss."""
-        self._run("settle_loss", _lease_request(lease))
+        self._run("settle_loss", lease_request(lease))
 
     def extend(self, leases: Sequence[Lease], *, lease_seconds: float) -> list[bool]:
         """Renew leases."""
         duration = seconds_to_micros(lease_seconds)
-        answers = self._run_all("extend", [{**_lease_request(lease), "lease": duration} for lease in leases])
+        answers = self._run_all("extend", [{**lease_request(lease), "lease": duration} for lease in leases])
         return [answer == 1 for answer in answers]
 
     def take_due(self, *, limit: int, knock_seconds: float) -> DueWork:
         """Find what is due, and delete some of what ended too long ago."""
-        request = {
-            "limit": limit,
-            "knock": seconds_to_micros(knock_seconds),
-            "longest_knock": seconds_to_micros(lifecycle.MAX_KNOCK_SECONDS),
-            "most_doublings": lifecycle.MAX_KNOCK_DOUBLINGS,
-            "keep": seconds_to_micros(self._result_ttl),
-            "most_deleted": _MOST_DELETED,
-        }
+        request = due_request(limit=limit, knock_seconds=knock_seconds, keep_seconds=self._result_ttl)
         knocked, expired, next_due_in = self._run("take_due", request)
-        rows = [row_of(row) for row in knocked]
         return DueWork(
-            knocks=tuple(
-                Knock(job=job_of(row), envelope=envelope_of(row), again=int(row["knocks"]) > 1) for row in rows
-            ),
+            knocks=tuple(knock_of(row_of(row)) for row in knocked),
             expired=tuple(claimed_of(row_of(row)) for row in expired),
             next_due_in=None if next_due_in is None else next_due_in / 1_000_000,
         )
 
-    def count_pending(self, queue_name: str) -> int:
-        """Count the PENDING jobs of a queue."""
-        return int(self._hash(f"counts:{queue_name}").get(JobStatus.PENDING.value, 0))
+    def count_knocked(self, queue_name: str) -> int:
+        """Count the jobs of a queue that wait and have been knocked for."""
+        return int(self._hash(f"counts:{queue_name}").get(_KNOCKED, 0))
 
-    def cancel(self, job_id: UUID) -> bool:
-        """Cancel a job that has not started or waits for a retry."""
-        answer = self._run("cancel", {"id": str(job_id), "message": lifecycle.CANCELLED_MESSAGE})
-        return bool(answer)
+    def cancel(self, job_id: UUID, *, running: bool = False) -> bool:
+        """Cancel a job that has not started or waits for a retry, or, with ``running``, that runs."""
+        request = {"id": str(job_id), "running": running, "message": lifecycle.CANCELLED_MESSAGE}
+        return bool(self._run("cancel", request))
 
-    def requeue(self, job_id: UUID, *, knock_seconds: float) -> Job | None:
-        """Start a FAILED or DEAD_LETTER job afresh."""
-        answer = self._run("requeue", {"id": str(job_id), "knock": seconds_to_micros(knock_seconds)})
-        return None if answer is None else job_of(row_of(answer))
+    def requeue(self, job_filter: JobFilter, *, knock_seconds: float) -> Requeued:
+        """Start FAILED and DEAD_LETTER jobs afresh, in one call of the script."""
+        rows, next_cursor = self._walk("requeue", job_filter, knock=seconds_to_micros(knock_seconds))
+        return Requeued(knocks=tuple(knock_of(row) for row in rows), next_cursor=next_cursor)
 
-    def discard(self, job_id: UUID) -> bool:
-        """Delete a job that has ended, with its history."""
-        answer = self._run("discard", {"id": str(job_id)})
-        return bool(answer)
+    def discard(self, job_filter: JobFilter) -> JobPage:
+        """Delete jobs that have ended, with their history, in one call of the script."""
+        rows, next_cursor = self._walk("discard", job_filter)
+        return JobPage(jobs=tuple(job_of(row) for row in rows), next_cursor=next_cursor)
+
+    def _walk(self, script: str, job_filter: JobFilter, **further: int) -> tuple[list[Row], str | None]:
+        request = {**filter_request(job_filter), "most": _MOST_LOOKED_AT, **further}
+        rows, place, ended = self._run(script, request)
+        return [row_of(row) for row in rows], None if ended else str(place)
 
     def holder(self, job_id: UUID) -> ClaimedJob | None:
         """Return a RUNNING job with the attempt that holds it."""
@@ -186,57 +175,26 @@ class RedisJobStore(JobStore):
         return record_of(row, history) if row else None
 
     def _hash(self, name: str) -> dict[str, str]:
-        self.initialize()
-        with translated_errors(self._shown_url):
-            [fields] = checked(pipelined(self._client, [("HGETALL", f"{self._tag}:{name}")]))
+        [fields] = self._database.send([("HGETALL", f"{self._database.tag}:{name}")])
         return dict(fields)
 
     def list_jobs(self, job_filter: JobFilter) -> JobPage:
         """Return one page of jobs, the newest first."""
-        before = "+inf" if job_filter.cursor is None else f"({_position(job_filter.cursor)}"
-        rows: list[Row] = []
-        ended = False
-        while len(rows) <= job_filter.limit and not ended:
-            request = {
-                "wanted": _wanted(job_filter),
-                "before": before,
-                "limit": job_filter.limit + 1 - len(rows),
-                "most": _MOST_LOOKED_AT,
-            }
-            found, before, ended = self._run("list_jobs", request)
-            rows += map(row_of, found)
-        page, more = rows[: job_filter.limit], len(rows) > job_filter.limit
-        return JobPage(
-            jobs=tuple(job_of(row) for row in page),
-            next_cursor=page[-1]["sequence"] if more else None,
-        )
+        # A call looks at so many jobs only: a page is full, or the last, all the same.
+        rows, cursor = self._walk("list_jobs", job_filter, limit=job_filter.limit + 1)
+        while len(rows) <= job_filter.limit and cursor is not None:
+            missing = job_filter.limit + 1 - len(rows)
+            found, cursor = self._walk("list_jobs", replace(job_filter, cursor=cursor), limit=missing)
+            rows += found
+        page, next_cursor = first_page(rows, job_filter.limit, cursor_of=lambda row: row["sequence"])
+        return JobPage(jobs=tuple(job_of(row) for row in page), next_cursor=next_cursor)
 
     def stats(self, queue_name: str) -> QueueStats:
         """Count the jobs of a queue by state."""
         counts = self._hash(f"counts:{queue_name}")
+        counts.pop(_KNOCKED, None)
         return lifecycle.queue_stats(queue_name, {JobStatus(status): int(count) for status, count in counts.items()})
 
-
-def _inserted(fields: Row, answer: int | str) -> tuple[Job, bool]:
-    if isinstance(answer, str):
-        return job_of(row_of(answer)), False
-    ahead = int(fields.get("scheduled_at", 0)) > answer
-    status = JobStatus.SCHEDULED if ahead else JobStatus.PENDING
-    return job_of({**fields, "status": status, "created_at": str(answer)}), True
-
-
-def _lease_request(lease: Lease) -> dict[str, Any]:
-    return {"id": str(lease.job_id), "attempt": lease.attempt}
-
-
-def _wanted(job_filter: JobFilter) -> dict[str, str]:
-    status = None if job_filter.status is None else job_filter.status.value
-    wanted = {"queue": job_filter.queue_name, "type": job_filter.job_type, "status": status}
-    return {kind: value for kind, value in wanted.items() if value is not None}
-
-
-def _position(cursor: str) -> int:
-    # isdecimal alone would let pass the digits of other scripts.
-    if not (cursor.isascii() and cursor.isdecimal() and len(cursor) <= _MOST_DIGITS):
-        raise ValidationError("cursor is not one that an earlier page returned as next_cursor")
-    return int(cursor)
+    def oldest_due_seconds(self) -> float:
+        """Return for how many seconds the job that is due longest has waited past its time; 0 where none is due."""
+        return int(self._run("oldest_due", {})) / 1_000_000

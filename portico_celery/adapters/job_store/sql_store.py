@@ -1,38 +1,32 @@
-"""The job store in SQL, by SQLAlchemy Core, on PostgreSQL or SQLite: each transition is one atomic statement."""
+"""The job store in SQL, by SQLAlchemy Core, on PostgreSQL or SQLite: each transition is one atomic statement.
+
+What the statements say is in sql/, a module for each transition; here is which of them need a transaction.
+"""
 
 from __future__ import annotations
 
-import threading
-import time
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import cached_property
-from typing import Any
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import (
-    BigInteger,
-    ColumnElement,
-    Connection,
-    FromClause,
-    Row,
-    cast,
-    delete,
-    func,
-    literal,
-    select,
-    update,
-)
+from sqlalchemy import Connection, select
 
-from portico_celery.adapters.job_store import sql_reads
-from portico_celery.adapters.job_store import sql_statements as sql
-from portico_celery.adapters.job_store.sql_batch import batch_parameter, batch_table
-from portico_celery.adapters.job_store.sql_engine import ANSWER_SECONDS, make_engine, translated_errors
-from portico_celery.adapters.job_store.sql_rows import claimed_of, envelope_of, job_of, seconds_to_micros
-from portico_celery.adapters.job_store.sql_schema import ATTEMPTS, JOBS, migrate
-from portico_celery.exceptions import StoreUnavailable
-from portico_celery.ports.job import Job, JobStatus, QueueStats
+from portico_celery.adapters.job_store.sql import reads
+from portico_celery.adapters.job_store.sql.bulk_change import delete_jobs, find_discardable, requeue_jobs
+from portico_celery.adapters.job_store.sql.cancel import cancel_even_running, cancel_waiting
+from portico_celery.adapters.job_store.sql.claim import claim_jobs, is_one_statement
+from portico_celery.adapters.job_store.sql.clearance import Clearance
+from portico_celery.adapters.job_store.sql.conditions import Now
+from portico_celery.adapters.job_store.sql.due_work import take_due
+from portico_celery.adapters.job_store.sql.finish import adds_to_history, finish_attempts
+from portico_celery.adapters.job_store.sql.insert import insert_jobs
+from portico_celery.adapters.job_store.sql.leases import extend_leases, settle_loss
+from portico_celery.adapters.job_store.sql.postpone import postpone_jobs
+from portico_celery.adapters.job_store.sql_database import SqlDatabase
+from portico_celery.adapters.job_store.sql_schedules import SqlScheduleStore
+from portico_celery.adapters.job_store.stored_values import moment_of
+from portico_celery.ports.job import Job, QueueStats
 from portico_celery.ports.job_reader import JobFilter, JobPage, JobRecord
 from portico_celery.ports.job_store import (
     DEFAULT_RESULT_TTL,
@@ -41,17 +35,10 @@ from portico_celery.ports.job_store import (
     DueWork,
     Finish,
     JobStore,
-    Knock,
     Lease,
-    Transition,
+    Postponement,
+    Requeued,
 )
-from portico_celery.utils.logging import get_logger
-
-logger = get_logger(__name__)
-
-# What ended long ago is deleted this often (seconds), and so many at once.
-_CLEARANCE_SECONDS = 60.0
-_MOST_DELETED = 500
 
 
 class SqlJobStore(JobStore):
@@ -60,257 +47,132 @@ class SqlJobStore(JobStore):
     ``clock_offset`` (seconds) shifts the store's clock; only tests set it.
     """
 
-    def __init__(self, url: str, *, result_ttl: float = DEFAULT_RESULT_TTL) -> None:
-        self._result_ttl = result_ttl
-        self._next_clearance = 0.0
-        self._engine = make_engine(url)
-        # The same connections, without a transaction around a single statement, which is one by itself.
-        self._autocommit = self._engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._dialect = self._engine.dialect.name
-        self._shown_url = self._engine.url.render_as_string(hide_password=True)
-        self._initialized = False
-        self._initialize_lock = threading.Lock()
+    def __init__(self, url: str, *, result_ttl: float = DEFAULT_RESULT_TTL, allow_newer_schema: bool = False) -> None:
+        self._database = SqlDatabase(url, allow_newer_schema=allow_newer_schema)
+        self._clearance = Clearance(result_ttl)
         self.clock_offset = 0.0
 
     def initialize(self) -> None:
         """Create or migrate the tables. Idempotent."""
-        if self._initialized:
-            return
-        # Not for ever: who waits for one that waits for a database that is away has waited long enough.
-        if not self._initialize_lock.acquire(timeout=ANSWER_SECONDS):
-            raise StoreUnavailable(f"the job store {self._shown_url} is not prepared yet: try again")
-        try:
-            with translated_errors(self._shown_url), self._engine.begin() as connection:
-                migrate(connection)
-            self._initialized = True
-        finally:
-            self._initialize_lock.release()
+        self._database.prepare()
 
     def close(self) -> None:
         """Release connections. Idempotent."""
-        self._engine.dispose()
+        self._database.close()
 
-    @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
-        self.initialize()
-        with translated_errors(self._shown_url), self._engine.begin() as connection:
-            yield connection
+    def clock(self) -> datetime:
+        """Return the database's time."""
+        with self._single_statement() as connection:
+            return moment_of(connection.execute(select(self._now())).scalar_one())
 
-    @contextmanager
-    def _single_statement(self) -> Iterator[Connection]:
-        self.initialize()
-        with translated_errors(self._shown_url), self._autocommit.connect() as connection:
-            yield connection
+    def _now(self) -> Now:
+        return self._database.now(self.clock_offset)
 
-    def _now(self) -> ColumnElement[int]:
-        offset = seconds_to_micros(self.clock_offset)
-        if self._dialect == "postgresql":
-            epoch = func.extract("epoch", func.statement_timestamp())
-            return cast(epoch * 1_000_000, BigInteger) + literal(offset, BigInteger)
-        # A SQLite file is on this machine, so that this machine's clock is the store's.
-        return literal(time.time_ns() // 1_000 + offset, BigInteger)
+    def _single_statement(self) -> AbstractContextManager[Connection]:
+        return self._database.single_statement()
 
-    @cached_property
-    def _claims(self) -> FromClause:
-        return batch_table(self._dialect, sql.CLAIMS)
+    def _transaction(self) -> AbstractContextManager[Connection]:
+        return self._database.transaction()
 
-    @cached_property
-    def _finishes(self) -> FromClause:
-        return batch_table(self._dialect, sql.FINISHES)
-
-    @cached_property
-    def _leases(self) -> FromClause:
-        return batch_table(self._dialect, sql.LEASES)
-
-    def _batch(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-        # In one order everywhere, so that two processes can't wait for each other's rows. Of two rows for one attempt
-        # the first counts: an UPDATE would take either.
-        first = {(row["id"], row.get("attempt", 0)): row for row in reversed(rows)}
-        return batch_parameter(self._dialect, [first[key] for key in sorted(first)])
+    def schedules(self) -> SqlScheduleStore:
+        """Return the schedules of the same database."""
+        return SqlScheduleStore(
+            transaction=self._transaction,
+            single_statement=self._single_statement,
+            now=self._now,
+            dialect=self._database.dialect,
+        )
 
     def insert(self, jobs: Sequence[Job], *, knock_seconds: float) -> list[tuple[Job, bool]]:
         """Store all jobs whose id is new, or none."""
         if not jobs:
             return []
-        statement = sql.insert_new(self._dialect, self._now(), knock_seconds)
-        parameters = [sql.new_row(job) for job in sorted(jobs, key=lambda job: str(job.id))]
         with self._single_statement() if len(jobs) == 1 else self._transaction() as connection:
-            created = {row.id: job_of(row) for row in connection.execute(statement, parameters).all()}
-            stored = {**created, **_stored(connection, [job.id for job in jobs if job.id not in created])}
-        # An id that stands twice among the jobs is created by the first of them.
-        return [(stored[job.id], created.pop(job.id, None) is not None) for job in jobs]
+            return insert_jobs(connection, jobs, self._now(), knock_seconds=knock_seconds)
 
     def claim(self, claims: Sequence[Claim]) -> list[ClaimedJob | None]:
         """Take the jobs that may start now, all in one statement; those to adopt need another."""
-        statement, rows = sql.claim(self._claims, self._now()), self._batch([sql.claim_row(claim) for claim in claims])
-        # Both or neither: a job that was taken by the first and is not reported would wait for its lease to end.
-        alone = all(claim.adopt is None for claim in claims)
-        with self._single_statement() if alone else self._transaction() as connection:
-            taken = {row.id: claimed_of(row) for row in connection.execute(statement, rows).all()}
-            # Two claims of one job: the first has it.
-            return [taken.pop(claim.job_id, None) or self._adopt(connection, claim) for claim in claims]
-
-    def _adopt(self, connection: Connection, claim: Claim) -> ClaimedJob | None:
-        if claim.adopt is None:
-            return None
-        statement = sql.adopt(self._dialect, claim, claim.adopt, self._now())
-        row = connection.execute(statement).one_or_none()
-        return None if row is None else claimed_of(row)
+        # All or none: a job that was taken by the first statement and is not reported would wait for its lease to end.
+        with self._single_statement() if is_one_statement(claims) else self._transaction() as connection:
+            return claim_jobs(connection, claims, self._now)
 
     def finish(self, finishes: Sequence[Finish]) -> list[Job | None]:
         """End attempts, all in one statement; those that ended badly are added to the history with another."""
-        well = all(finish.transition.status is JobStatus.COMPLETED for finish in finishes)
-        found: list[Job | None] = [None] * len(finishes)
-        with self._single_statement() if well else self._transaction() as connection:
-            for places in _rounds([(finish.job_id, finish.attempt) for finish in finishes]):
-                ended = self._end(connection, [finishes[place] for place in places])
-                for place, job in zip(places, ended, strict=True):
-                    found[place] = job
-        return found
+        with self._transaction() if adds_to_history(finishes) else self._single_statement() as connection:
+            return finish_attempts(connection, finishes, self._now)
 
-    def _end(self, connection: Connection, finishes: Sequence[Finish]) -> list[Job | None]:
-        now = self._now()
-        statement, rows = sql.finish(self._finishes, now), self._batch([sql.finish_row(finish) for finish in finishes])
-        ended = {(row.id, row.attempt): row for row in connection.execute(statement, rows).all()}
-        found = [ended.get((finish.job_id, finish.attempt)) for finish in finishes]
-        history = [
-            _history_row(row, finish.transition)
-            for row, finish in zip(found, finishes, strict=True)
-            if row is not None and finish.transition.status is not JobStatus.COMPLETED
-        ]
-        if history:
-            connection.execute(ATTEMPTS.insert().values(ended_at=now), history)
-        return [None if row is None else job_of(row) for row in found]
+    def postpone(self, postponements: Sequence[Postponement]) -> list[Job | None]:
+        """Put back jobs that a worker has no handler for, all in one statement."""
+        with self._single_statement() as connection:
+            return postpone_jobs(connection, postponements, self._now)
 
     def settle_loss(self, lease: Lease) -> None:
         """Note that the handler has heard of the loss."""
-        owing = (JOBS.c.id == lease.job_id, JOBS.c.attempt == lease.attempt, sql.OWES_LOSS_NOTICE)
         with self._single_statement() as connection:
-            connection.execute(update(JOBS).where(*owing).values(worker_lost=False, due_at=None))
+            settle_loss(connection, lease)
 
     def extend(self, leases: Sequence[Lease], *, lease_seconds: float) -> list[bool]:
         """Renew leases, all in one statement."""
-        statement = sql.extend(self._leases, self._now(), lease_seconds)
-        rows = self._batch([sql.lease_row(lease) for lease in leases])
         with self._single_statement() as connection:
-            kept = {(row.id, row.attempt) for row in connection.execute(statement, rows).all()}
-        return [(lease.job_id, lease.attempt) in kept for lease in leases]
+            return extend_leases(connection, leases, self._now(), lease_seconds=lease_seconds)
 
     def take_due(self, *, limit: int, knock_seconds: float) -> DueWork:
         """Find what is due; a sweep that finds nothing only reads."""
-        self._clear_away()
-        with self._single_statement() as connection:
-            next_due_in = self._next_due_in(connection)
-            if next_due_in is None or next_due_in > 0:
-                return DueWork(knocks=(), expired=(), next_due_in=next_due_in)
-            now = self._now()
-            expired = connection.execute(sql.expired(now, limit)).all()
-            knocked = connection.execute(sql.knock(now, limit, knock_seconds)).all()
-            busy = len(expired) == limit or len(knocked) == limit
-            return DueWork(
-                knocks=tuple(
-                    Knock(job=job_of(row), envelope=envelope_of(row), again=row.knocks > 1) for row in knocked
-                ),
-                expired=tuple(claimed_of(row) for row in expired),
-                next_due_in=0.0 if busy else self._next_due_in(connection, after=now),
-            )
-
-    def _clear_away(self) -> None:
-        clock = time.monotonic() + self.clock_offset
-        if clock < self._next_clearance:
-            return
-        self._next_clearance = clock + _CLEARANCE_SECONDS
-        try:
+        if self._clearance.begins(self.clock_offset):
+            # Where the store is away, this sweep ends here: it must not wait as long again. The next does what is due.
             with self._transaction() as connection:
-                ids = connection.scalars(sql.ended_long_ago(self._now(), self._result_ttl, _MOST_DELETED)).all()
-                connection.execute(delete(ATTEMPTS).where(ATTEMPTS.c.job_id.in_(ids)))
-                connection.execute(delete(JOBS).where(JOBS.c.id.in_(ids), sql.TERMINAL))
-        except StoreUnavailable as error:
-            # What is due matters more; the next time will do.
-            logger.warning("ended_jobs_not_deleted", error=str(error))
-        else:
-            self._next_clearance = clock if len(ids) == _MOST_DELETED else self._next_clearance
-
-    def _next_due_in(self, connection: Connection, after: ColumnElement[int] | None = None) -> float | None:
-        wait = select(func.min(JOBS.c.due_at) - self._now())
-        if after is not None:
-            wait = wait.where(JOBS.c.due_at > after)
-        microseconds = connection.scalar(wait)
-        return None if microseconds is None else max(0.0, microseconds / 1_000_000)
-
-    def count_pending(self, queue_name: str) -> int:
-        """Count the PENDING jobs of a queue."""
+                self._clearance.delete(connection, self._now())
         with self._single_statement() as connection:
-            return sql_reads.count_pending(connection, queue_name)
+            return take_due(connection, self._now, limit=limit, knock_seconds=knock_seconds)
 
-    def cancel(self, job_id: UUID) -> bool:
-        """Cancel a job that has not started or waits for a retry."""
+    def count_knocked(self, queue_name: str) -> int:
+        """Count the jobs of a queue that wait and have been knocked for."""
         with self._single_statement() as connection:
-            return connection.execute(sql.cancel(job_id, self._now())).rowcount == 1
+            return reads.count_knocked(connection, queue_name)
 
-    def requeue(self, job_id: UUID, *, knock_seconds: float) -> Job | None:
-        """Start a FAILED or DEAD_LETTER job afresh."""
+    def cancel(self, job_id: UUID, *, running: bool = False) -> bool:
+        """Cancel a job that has not started or waits for a retry, or, with ``running``, that runs."""
+        if running:
+            with self._transaction() as connection:
+                return cancel_even_running(connection, job_id, self._now)
         with self._single_statement() as connection:
-            row = connection.execute(sql.requeue(job_id, self._now(), knock_seconds)).one_or_none()
-            return None if row is None else job_of(row)
+            return cancel_waiting(connection, job_id, self._now())
 
-    def discard(self, job_id: UUID) -> bool:
-        """Delete a job that has ended, with its history."""
+    def requeue(self, job_filter: JobFilter, *, knock_seconds: float) -> Requeued:
+        """Start FAILED and DEAD_LETTER jobs afresh: one statement looks for them, another takes what is still so."""
+        with self._single_statement() as connection:
+            return requeue_jobs(connection, job_filter, self._now, knock_seconds=knock_seconds)
+
+    def discard(self, job_filter: JobFilter) -> JobPage:
+        """Delete jobs that have ended, with their history. They are looked for before anybody has to wait for it."""
+        with self._single_statement() as connection:
+            found = find_discardable(connection, job_filter)
+        if not found.job_ids:
+            return JobPage(jobs=(), next_cursor=found.next_cursor)
         with self._transaction() as connection:
-            ended = select(JOBS.c.id).where(JOBS.c.id == job_id, sql.TERMINAL).with_for_update()
-            if connection.execute(ended).one_or_none() is None:
-                return False
-            connection.execute(delete(ATTEMPTS).where(ATTEMPTS.c.job_id == job_id))
-            connection.execute(delete(JOBS).where(JOBS.c.id == job_id))
-            return True
+            return JobPage(jobs=delete_jobs(connection, found), next_cursor=found.next_cursor)
 
     def holder(self, job_id: UUID) -> ClaimedJob | None:
         """Return a RUNNING job with the attempt that holds it."""
         with self._single_statement() as connection:
-            row = connection.execute(select(JOBS).where(JOBS.c.id == job_id, sql.RUNNING)).one_or_none()
-            return None if row is None else claimed_of(row)
+            return reads.holder(connection, job_id)
 
     def get(self, job_id: UUID) -> JobRecord | None:
         """Return the job with its result and history."""
         with self._single_statement() as connection:
-            return sql_reads.get(connection, job_id)
+            return reads.get(connection, job_id)
 
     def list_jobs(self, job_filter: JobFilter) -> JobPage:
         """Return one page of jobs, the newest first."""
         with self._single_statement() as connection:
-            return sql_reads.list_jobs(connection, job_filter)
+            return reads.list_jobs(connection, job_filter)
 
     def stats(self, queue_name: str) -> QueueStats:
         """Count the jobs of a queue by state."""
         with self._single_statement() as connection:
-            return sql_reads.stats(connection, queue_name)
+            return reads.stats(connection, queue_name)
 
-
-def _rounds(keys: Sequence[tuple[UUID, int]]) -> list[list[int]]:
-    # Ends of one attempt are tried one after the other: the first may be the reaper's, and be refused.
-    rounds: list[list[int]] = []
-    seen: Counter[tuple[UUID, int]] = Counter()
-    for place, key in enumerate(keys):
-        if seen[key] == len(rounds):
-            rounds.append([])
-        rounds[seen[key]].append(place)
-        seen[key] += 1
-    return rounds
-
-
-def _stored(connection: Connection, job_ids: Sequence[UUID]) -> dict[UUID, Job]:
-    if not job_ids:
-        return {}
-    rows = connection.execute(select(JOBS).where(JOBS.c.id.in_(job_ids))).all()
-    return {row.id: job_of(row) for row in rows}
-
-
-def _history_row(row: Row[Any], transition: Transition) -> dict[str, Any]:
-    return {
-        "job_id": row.id,
-        "number": row.attempt,
-        "worker": row.worker,
-        "started_at": row.started_at,
-        "error": transition.error_message,
-        "traceback": transition.traceback,
-    }
+    def oldest_due_seconds(self) -> float:
+        """Return for how many seconds the job that is due longest has waited past its time; 0 where none is due."""
+        with self._single_statement() as connection:
+            return reads.oldest_due_seconds(connection, self._now())

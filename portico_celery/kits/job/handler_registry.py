@@ -74,8 +74,12 @@ class HandlerRegistry:
         except (KeyError, TypeError):  # TypeError: not even a name
             known = ", ".join(sorted(self._types)) or "none"
             raise UnknownJobType(
-                f"no handler for job type {job_type!r}: register one, or declare the type by its name (known: {known})"
+                f"no handler for job type {job_type!r}: register one, or declare the type by its name (known: {known})",
+                argument="job_type",
             ) from None
+
+    def __contains__(self, job_type: str) -> bool:
+        return job_type in self._types
 
     def __iter__(self) -> Iterator[JobType]:
         return iter(tuple(self._types.values()))

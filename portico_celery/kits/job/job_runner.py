@@ -11,8 +11,20 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from portico_celery.exceptions import ConfigurationError, JobFailed, JobTimedOut, UnknownJobType, WorkerLost
+from portico_celery.interruption import Interrupted, Interruption
 from portico_celery.kits.job.handler_registry import HandlerRegistry, JobType
-from portico_celery.lifecycle import Failed, Outcome, RetryPolicy, Succeeded, as_it_failed, decide, describe, outcome_of
+from portico_celery.lifecycle import (
+    Failed,
+    Outcome,
+    Released,
+    RetryPolicy,
+    Succeeded,
+    as_it_failed,
+    decide,
+    describe,
+    lost_part,
+    outcome_of,
+)
 from portico_celery.ports.job import Job, JobResult, JobStatus
 from portico_celery.ports.job_handler import JobHandler
 from portico_celery.ports.job_store import ClaimedJob, Transition
@@ -51,11 +63,21 @@ class JobRunner:
         self._on_failure_time_limit = on_failure_time_limit
         self._chance = chance
 
-    async def run(self, claimed: ClaimedJob, record: Record) -> RunReport:
-        """Run the job and record what came of it. Nothing that a handler does escapes as an exception."""
+    def handles(self, job_type: str) -> bool:
+        """Whether there is a handler for the type here."""
+        try:
+            return self._registry.get(job_type).handler is not None
+        except UnknownJobType:
+            return False
+
+    async def run(self, claimed: ClaimedJob, record: Record, interruption: Interruption | None = None) -> RunReport:
+        """Run the job and record what came of it. Nothing that a handler does escapes as an exception.
+
+        A run that is interrupted gives its job back, if it still holds it.
+        """
         if claimed.lost_error is not None:
             await self._tell_of_loss(claimed)
-        outcome = await self._handle(claimed)
+        outcome = await self._handle(claimed, interruption or Interruption())
         return await self.conclude(claimed, outcome, record)
 
     async def conclude(self, claimed: ClaimedJob, outcome: Outcome, record: Record) -> RunReport:
@@ -73,27 +95,33 @@ class JobRunner:
         return await self._tell_of_loss(claimed)
 
     async def _tell_of_loss(self, claimed: ClaimedJob) -> WorkerLost:
-        error = WorkerLost((claimed.lost_error or "").removeprefix("WorkerLost: "))
+        error = WorkerLost(lost_part(claimed.lost_error or ""))
         await self._tell_of_failure(as_it_failed(claimed.job), error)
         return error
 
-    async def _handle(self, claimed: ClaimedJob) -> Succeeded | Failed:
+    async def _handle(self, claimed: ClaimedJob, interruption: Interruption) -> Succeeded | Failed | Released:
         logger.info("job_started", **_fields(claimed.job), attempt=claimed.attempt)
         try:
             job_type = self._registry.get(claimed.job.job_type)
-            result = await self._within_time_limit(job_type, claimed.job)
+            result = await self._within_time_limit(job_type, claimed.job, interruption)
             return _read(claimed.job, result)
+        except Interrupted:
+            return Released(worker=claimed.worker, attempt=claimed.attempt)
         except Exception as error:  # noqa: BLE001  # whatever a handler raises is its job's failure
             return _failed(error)
 
-    async def _within_time_limit(self, job_type: JobType, job: Job) -> JobResult:
+    async def _within_time_limit(self, job_type: JobType, job: Job, interruption: Interruption) -> JobResult:
         limit = job_type.time_limit or self._default_time_limit
         scope = asyncio.timeout(limit)
         try:
             async with scope:
-                return await _shielded_from_exit(_handler(job_type).handle(job))
-        except TimeoutError as error:
-            if scope.expired():
+                with interruption.ends(scope):
+                    return await _shielded_from_exit(_handler(job_type).handle(job))
+        except Exception as error:
+            if interruption.requested:
+                # Whatever it raised, it raised on being stopped.
+                raise Interrupted from error
+            if isinstance(error, TimeoutError) and scope.expired():
                 raise JobTimedOut(f"the handler outlived its time limit of {limit} s") from error
             raise
 

@@ -16,6 +16,7 @@ MAX_RETRIES_LIMIT = 1_000
 # RabbitMQ's limit for a queue's name is 255 bytes.
 _MAX_QUEUE_NAME_BYTES = 255
 _PRIORITY_LIMIT = 2**31
+_MAX_LEVELS = 100
 _JOB_TYPE = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _MAX_JOB_TYPE_CHARS = 128
 JOB_TYPE_RULE = (
@@ -36,9 +37,10 @@ def new_job(
     """Build a job from ``create_job``'s arguments. Raises ValidationError, which says what to change."""
     unknown = sorted(set(options) - _OPTIONS)
     if unknown:
-        raise ValidationError(f"create_job does not know {', '.join(unknown)}; it takes {', '.join(sorted(_OPTIONS))}")
+        known = ", ".join(("job_type", "payload", "queue_name", "priority", *sorted(_OPTIONS)))
+        raise ValidationError(f"create_job does not know {', '.join(unknown)}; it takes {known}")
     if not is_job_type(job_type):
-        raise ValidationError(f"job_type must be {JOB_TYPE_RULE}, not {_shown(job_type)}")
+        raise _refused("job_type", f"must be {JOB_TYPE_RULE}, not {_shown(job_type)}")
     job_id = options.get("job_id")
     metadata = options.get("metadata")
     return Job(
@@ -65,7 +67,7 @@ def as_uuid(value: object, name: str) -> UUID:
     try:
         return UUID(value)  # type: ignore[arg-type]  # whatever it is, UUID() refuses it below
     except (ValueError, TypeError, AttributeError):
-        raise ValidationError(f"{name} must be a UUID, not {_shown(value)}") from None
+        raise _refused(name, f"must be a UUID, not {_shown(value)}") from None
 
 
 def is_job_type(name: object) -> TypeGuard[str]:
@@ -79,12 +81,12 @@ def valid_queue_name(name: object) -> str:
         not isinstance(name, str)
         or not name
         or not name.isprintable()
-        or any(character.isspace() for character in name)
+        or " " in name  # the only space that is printable
         or len(name.encode()) > _MAX_QUEUE_NAME_BYTES
     ):
-        raise ValidationError(
-            f"queue_name must be printable text without spaces, of 1 to {_MAX_QUEUE_NAME_BYTES} bytes, "
-            f"not {_shown(name)}"
+        raise _refused(
+            "queue_name",
+            f"must be printable text without spaces, of 1 to {_MAX_QUEUE_NAME_BYTES} bytes, not {_shown(name)}",
         )
     return name
 
@@ -92,42 +94,46 @@ def valid_queue_name(name: object) -> str:
 def valid_json_object(value: object, name: str, max_bytes: int) -> dict[str, Any]:
     """Return the value as JSON gives it back: an own copy. Raises ValidationError with the path of the fault."""
     if not isinstance(value, dict):
-        raise ValidationError(f"{name} must be a dict, not {type(value).__name__}")
-    _refuse_what_is_not_json(value, name)
+        raise _refused(name, f"must be a dict, not {type(value).__name__}")
     try:
         text = json.dumps(value, allow_nan=False)
+        copy: dict[str, Any] = json.loads(text)
     except (TypeError, ValueError, RecursionError) as error:
-        raise ValidationError(f"{name} is not JSON-serialisable: {error}") from error
+        _refuse_what_is_not_json(value, name)
+        raise _refused(name, f"is not JSON-serialisable: {error}") from error
+    # Piece by piece only where it may be nested too deeply, or has not come back as it went in.
+    if text.count("{") + text.count("[") > _MAX_LEVELS or copy != value:
+        _refuse_what_is_not_json(value, name)
     if len(text) > max_bytes:
-        raise ValidationError(
-            f"{name} is {len(text):,} bytes of JSON, and the limit is {max_bytes:,}: store the data elsewhere "
-            "and pass a reference (or raise portico_max_payload_bytes)"
+        raise _refused(
+            name,
+            f"is {len(text):,} bytes of JSON, and the limit is {max_bytes:,}: store the data elsewhere "
+            "and pass a reference (or raise portico_max_payload_bytes)",
         )
-    copy: dict[str, Any] = json.loads(text)
     return copy
 
 
 def _refuse_what_is_not_json(value: object, path: str, depth: int = 0) -> None:
     # json.dumps would turn an integer key into text without a word; here a payload comes back as it went in.
-    if depth > 100:
-        raise ValidationError(f"{path} is nested too deeply: at most 100 levels")
+    if depth > _MAX_LEVELS:
+        raise _refused(path, f"is nested too deeply: at most {_MAX_LEVELS} levels")
     if isinstance(value, dict):
         for key, item in value.items():
             if not isinstance(key, str):
-                raise ValidationError(f"{path} has the key {key!r}: JSON keys are strings")
+                raise _refused(path, f"has the key {key!r}: JSON keys are strings")
             _refuse_what_is_not_json(item, f"{path}.{key}", depth + 1)
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
             _refuse_what_is_not_json(item, f"{path}[{index}]", depth + 1)
     elif value is not None and not isinstance(value, str | int | float | bool):
-        raise ValidationError(
-            f"{path} is a {type(value).__name__}, which JSON does not have: pass text, a number, a list or a dict"
+        raise _refused(
+            path, f"is a {type(value).__name__}, which JSON does not have: pass text, a number, a list or a dict"
         )
 
 
 def _integer(value: object, name: str, low: int, high: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise ValidationError(f"{name} must be an integer from {low} to {high}, not {_shown(value)}")
+        raise _refused(name, f"must be an integer from {low} to {high}, not {_shown(value)}")
     return value
 
 
@@ -135,12 +141,17 @@ def _utc(value: object) -> datetime | None:
     if value is None:
         return None
     if not isinstance(value, datetime):
-        raise ValidationError(f"scheduled_at must be a datetime, not {_shown(value)}")
+        raise _refused("scheduled_at", f"must be a datetime, not {_shown(value)}")
     # A naive datetime is taken as UTC.
     try:
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
     except OverflowError:
-        raise ValidationError(f"scheduled_at must be a datetime that UTC has, too, not {_shown(value)}") from None
+        raise _refused("scheduled_at", f"must be a datetime that UTC has, too, not {_shown(value)}") from None
+
+
+def _refused(path: str, fault: str) -> ValidationError:
+    # payload.rows[3] is a place within the argument payload.
+    return ValidationError(f"{path} {fault}", argument=re.split(r"[.\[]", path, maxsplit=1)[0])
 
 
 def _shown(value: object) -> str:

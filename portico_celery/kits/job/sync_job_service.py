@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 from uuid import UUID
 
 from portico_celery.event_loop import wait
+from portico_celery.exceptions import ValidationError
 from portico_celery.kits.job.job_service import DEFAULT_QUEUE, JobService
 from portico_celery.ports.job import Job, QueueStats
 from portico_celery.ports.job_reader import JobFilter, JobPage, JobRecord
@@ -51,6 +52,10 @@ class SyncJobService:
         """Create many jobs in one store round trip, all or none."""
         return self._wait(self._service.create_jobs(jobs))
 
+    def create_each(self, jobs: Sequence[Mapping[str, Any]]) -> list[Job | ValidationError]:
+        """Create what can be created, in one store round trip: for each item the job, or what is wrong with it."""
+        return self._wait(self._service.create_each(jobs))
+
     def get_job(self, job_id: UUID | str) -> Job | None:
         """Return the job, or None."""
         return self._wait(self._service.get_job(job_id))
@@ -67,14 +72,26 @@ class SyncJobService:
         """Count the jobs of a queue by state."""
         return self._wait(self._service.get_queue_stats(queue_name))
 
-    def cancel_job(self, job_id: UUID | str) -> bool:
-        """Cancel a job that has not started; True only if this call did it."""
-        return self._wait(self._service.cancel_job(job_id))
+    def get_oldest_due_seconds(self) -> float:
+        """Return for how many seconds the job that is due longest has waited past its time; 0 where none is due."""
+        return self._wait(self._service.get_oldest_due_seconds())
+
+    def cancel_job(self, job_id: UUID | str, *, running: bool = False) -> bool:
+        """Cancel a job that has not started; True only if this call did it. With ``running`` also one that runs."""
+        return self._wait(self._service.cancel_job(job_id, running=running))
 
     def requeue_job(self, job_id: UUID | str) -> bool:
         """Start a FAILED or DEAD_LETTER job afresh; True only if this call did it."""
         return self._wait(self._service.requeue_job(job_id))
 
+    def requeue_jobs(self, job_filter: JobFilter, limit: int | None = None, per_second: float | None = None) -> int:
+        """Start FAILED and DEAD_LETTER jobs afresh, and return how many. See JobAdmin."""
+        return self._wait(self._service.requeue_jobs(job_filter, limit, per_second))
+
     def discard_job(self, job_id: UUID | str) -> bool:
         """Delete a job that has ended; True only if this call did it."""
         return self._wait(self._service.discard_job(job_id))
+
+    def discard_jobs(self, job_filter: JobFilter, limit: int | None = None, per_second: float | None = None) -> int:
+        """Delete jobs that have ended, and return how many. See JobAdmin."""
+        return self._wait(self._service.discard_jobs(job_filter, limit, per_second))

@@ -65,3 +65,6 @@ class JobsInMemory(WriteOnlyJobs, JobReader):
 
     async def get_queue_stats(self, queue_name: str) -> QueueStats:
         raise NotImplementedError
+
+    async def get_oldest_due_seconds(self) -> float:
+        raise NotImplementedError

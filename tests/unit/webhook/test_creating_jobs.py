@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from unittest.mock import AsyncMock
 from uuid import uuid4
 
@@ -52,21 +52,23 @@ def test_a_request_with_the_required_fields_is_accepted_with_the_place_of_the_jo
 
 
 def test_a_request_with_every_field_is_passed_on_whole(client: FlaskClient, jobs: JobsInMemory) -> None:
-    more = {"queue_name": "mails", "priority": -3, "max_retries": 0, "scheduled_at": "2031-05-06T07:08:09+02:00"}
+    in_a_week = (datetime.now(timezone(timedelta(hours=2))) + timedelta(days=7)).replace(microsecond=0)
+    more = {"queue_name": "mails", "priority": -3, "max_retries": 0, "scheduled_at": in_a_week.isoformat()}
 
     response = client.post("/webhooks/jobs", json={**MAIL, **more})
 
     (job,) = jobs.jobs
     assert response.status_code == 202
     assert (job.queue_name, job.priority, job.max_retries) == ("mails", -3, 0)
-    assert job.scheduled_at == datetime(2031, 5, 6, 5, 8, 9, tzinfo=UTC)
+    assert job.scheduled_at == in_a_week
+    assert job.scheduled_at is not None
     assert job.scheduled_at.tzinfo is UTC
 
 
-def test_a_time_without_a_zone_is_taken_as_utc(client: FlaskClient, jobs: JobsInMemory) -> None:
-    client.post("/webhooks/jobs", json={**MAIL, "scheduled_at": "2031-05-06T07:08:09"})
+def test_a_time_that_has_just_passed_is_accepted_and_means_now(client: FlaskClient) -> None:
+    just_now = datetime.now(UTC) - timedelta(minutes=4)
 
-    assert jobs.jobs[0].scheduled_at == datetime(2031, 5, 6, 7, 8, 9, tzinfo=UTC)
+    assert client.post("/webhooks/jobs", json={**MAIL, "scheduled_at": just_now.isoformat()}).status_code == 202
 
 
 @pytest.mark.parametrize(
@@ -116,6 +118,14 @@ def test_below_another_application_the_status_url_names_the_whole_path(client: F
     response = client.post("/webhooks/jobs", json=MAIL, environ_overrides={"SCRIPT_NAME": "/shop"})
 
     assert response.headers["Location"].startswith("/shop/webhooks/jobs/")
+
+
+def test_the_status_url_is_ascii_whatever_the_path_above_is_called(client: FlaskClient) -> None:
+    response = client.post("/webhooks/jobs", json=MAIL, environ_overrides={"SCRIPT_NAME": "/b\xc3\xbccher shop"})
+
+    location = response.headers["Location"]
+    assert location.startswith("/b%C3%BCcher%20shop/webhooks/jobs/")
+    assert response.get_json()["status_url"] == location
 
 
 def test_where_jobs_cant_be_read_there_is_no_status_url_and_no_route_to_one() -> None:

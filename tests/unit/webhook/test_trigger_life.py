@@ -58,11 +58,12 @@ def test_starting_twice_is_starting_once_with_a_warning(jobs: JobsInMemory, capl
     assert trigger.is_running
     assert [line.split()[0] for line in lines(caplog)] == [
         "event=starting_webhook_trigger",
+        "event=webhook_without_authentication",
         "event=webhook_trigger_started",
         "event=trigger_already_running",
     ]
-    assert "prefix=/webhooks" in lines(caplog)[1]
-    assert "email.send" in lines(caplog)[1]
+    assert "prefix=/webhooks" in lines(caplog)[2]
+    assert "email.send" in lines(caplog)[2]
     assert caplog.records[-1].levelname == "WARNING"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,8 +33,9 @@ class Portico:
 
 @pytest.fixture(autouse=True)
 def _empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("PORTICO_APP", "PORTICO_WEBHOOK_PREFIX", "PORTICO_WEBHOOK_ALLOWED_JOB_TYPES"):
-        monkeypatch.delenv(name, raising=False)
+    for name in [name for name in os.environ if name.startswith("PORTICO_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PORTICO_WEBHOOK_AUTH", "none")
 
 
 @pytest.fixture

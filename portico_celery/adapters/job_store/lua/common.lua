@@ -20,6 +20,7 @@ local TERMINAL = {completed = true, failed = true, dead_letter = true}
 -- those that have expired stay until they are reaped, and the sweep must not wade through them.
 local DUE = tag .. ':due'        -- waiting jobs, and dead letters that owe a notice: the next knock
 local LEASES = tag .. ':leases'  -- running jobs: the end of their lease
+local WAITS = tag .. ':waits'    -- waiting jobs: since when, or from when on, they may start
 local ENDED = tag .. ':ended'    -- jobs that ended, and owe no notice: when they did
 
 -- A Redis that is full aborts a script whose first write may take memory, and lets any other go on to its end. It shall
@@ -43,21 +44,26 @@ local function index_key(kind, value)
 end
 
 local function index_keys(job)
-  return {
+  local keys = {
     tag .. ':created',
     index_key('queue', job.queue_name),
     index_key('type', job.job_type),
     index_key('status', job.status),
   }
+  if job.created_by then
+    table.insert(keys, index_key('creator', job.created_by))
+  end
+  return keys
 end
 
+-- By status, and beside it how many have been knocked for.
 local function count(queue_name, status, difference)
   redis.call('HINCRBY', tag .. ':counts:' .. queue_name, status, difference)
 end
 
 -- What transitions decide by; false for a field that is absent.
-local READ = {'status', 'queue_name', 'job_type', 'sequence', 'attempt', 'worker', 'started_at', 'run_at', 'knocks',
-  'worker_lost'}
+local READ = {'status', 'queue_name', 'job_type', 'sequence', 'attempt', 'worker', 'token', 'started_at', 'run_at',
+  'knocks', 'worker_lost', 'unhandled_since', 'created_by'}
 
 -- The job, or false.
 local function read(id)
@@ -88,6 +94,13 @@ local function owes_loss_notice(job)
   return job.worker_lost and job.status == 'dead_letter'
 end
 
+-- Nobody need be told any more of a dead letter's loss: it may be deleted as others that ended when it did.
+local function settle_loss(id)
+  redis.call('ZREM', DUE, id)
+  redis.call('HDEL', job_key(id), 'worker_lost', 'unhandled_since')
+  redis.call('ZADD', ENDED, redis.call('HGET', job_key(id), 'failed_at'), id)
+end
+
 -- Set the fields of a job, and remove those that are false.
 local function change(id, values)
   local present, absent = {}, {}
@@ -105,6 +118,26 @@ local function change(id, values)
   end
 end
 
+-- 1 for a job for which a message should be under way: it waits, and has been knocked for; else 0.
+local function awaits_its_message(status, knocks)
+  return WAITING[status] and tonumber(knocks) > 0 and 1 or 0
+end
+
+local function count_knocked(queue_name, difference)
+  if difference ~= 0 then
+    count(queue_name, 'knocked', difference)
+  end
+end
+
+-- Where a job stands among those that wait; run_at only where it has changed.
+local function note_waiting(id, before, after, run_at)
+  if WAITING[after] and run_at then
+    redis.call('ZADD', WAITS, run_at, id)
+  elseif WAITING[before] and not WAITING[after] then
+    redis.call('ZREM', WAITS, id)
+  end
+end
+
 -- Store a job that is new: the fields that its caller decides, and those that the store adds.
 local function create(id, given, added)
   local job = {sequence = redis.call('INCR', tag .. ':sequence'), created_at = now}
@@ -117,7 +150,9 @@ local function create(id, given, added)
   for _, index in ipairs(index_keys(job)) do
     redis.call('ZADD', index, job.sequence, id)
   end
+  note_waiting(id, nil, job.status, job.run_at)
   count(job.queue_name, job.status, 1)
+  count_knocked(job.queue_name, awaits_its_message(job.status, job.knocks))
 end
 
 -- Change a job's state, and set further fields.
@@ -128,8 +163,27 @@ local function move(id, job, status, values)
     count(job.queue_name, job.status, -1)
     count(job.queue_name, status, 1)
   end
+  note_waiting(id, job.status, status, values.run_at)
+  local knocked = awaits_its_message(status, values.knocks or job.knocks)
+  count_knocked(job.queue_name, knocked - awaits_its_message(job.status, job.knocks))
   values.status = status
   change(id, values)
+end
+
+local MOST_ATTEMPTS = 25  -- a job that is requeued for ever must not grow for ever
+
+-- Add the attempt that holds the job, and ends badly, to its history. All as text: cjson would round the times.
+local function remember(id, job, error, traceback)
+  local attempt = cjson.encode({
+    number = job.attempt,
+    worker = job.worker,
+    started_at = job.started_at,
+    ended_at = string.format('%.0f', now),
+    error = error,
+    traceback = traceback,
+  })
+  redis.call('RPUSH', history_key(id), attempt)
+  redis.call('LTRIM', history_key(id), -MOST_ATTEMPTS, -1)
 end
 
 -- Delete a job, its history, and all that points to it.

@@ -1,8 +1,11 @@
--- Delete a job that has ended. Request: id. Answers 1 if this call did it, else 0.
+-- Delete jobs that have ended. Request and answer as in walk.lua: the rows as they were.
 
-local job = read(request.id)
-if not (job and TERMINAL[job.status]) then
-  return 0
-end
-remove(request.id, job)
-return 1
+return walk(function(id)
+  local job = read(id)
+  if not TERMINAL[job.status] then
+    return false
+  end
+  local row = whole(id)
+  remove(id, job)
+  return row
+end)

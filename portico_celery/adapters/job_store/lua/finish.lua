@@ -1,24 +1,19 @@
 -- End an attempt. Request: id, attempt, expired_only, and where the job goes: status, retry_count, delay
 -- (microseconds), worker_lost, result_data, error_message, traceback. Answers the job's row, or nil where the attempt
--- no longer held it.
-
-local MOST_ATTEMPTS = 25  -- a job that is requeued for ever must not grow for ever
+-- no longer held it; a worker's end that has taken effect already, and still stands, is answered again.
 
 local id = request.id
 local status = request.status
 
--- All as text: cjson would round the times.
-local function remember(job)
-  local attempt = cjson.encode({
-    number = job.attempt,
-    worker = job.worker,
-    started_at = job.started_at,
-    ended_at = string.format('%.0f', now),
-    error = request.error_message,
-    traceback = request.traceback,
-  })
-  redis.call('RPUSH', history_key(id), attempt)
-  redis.call('LTRIM', history_key(id), -MOST_ATTEMPTS, -1)
+-- As lifecycle.is_finished_so, and by the same attempt with the same result.
+local function is_repeated()
+  local stored = redis.call('HMGET', job_key(id), 'status', 'attempt', 'retry_count', 'result_data', 'error_message')
+  return not request.expired_only
+    and stored[1] == status
+    and tonumber(stored[2]) == request.attempt
+    and tonumber(stored[3]) == request.retry_count
+    and stored[4] == (request.result_data or false)
+    and (status == 'completed' or stored[5] == (request.error_message or false))
 end
 
 local function changes()
@@ -40,13 +35,16 @@ local function changes()
 end
 
 local job = held()
-if not job or (request.expired_only and tonumber(redis.call('ZSCORE', LEASES, id) or 0) > now) then
+if not job then
+  return is_repeated() and whole(id)
+end
+if request.expired_only and tonumber(redis.call('ZSCORE', LEASES, id) or 0) > now then
   return false
 end
 redis.call('ZREM', LEASES, id)
 move(id, job, status, changes())
 if status ~= 'completed' then
-  remember(job)
+  remember(id, job, request.error_message, request.traceback)
 end
 if WAITING[status] or owes_loss_notice(request) then
   redis.call('ZADD', DUE, now + request.delay, id)

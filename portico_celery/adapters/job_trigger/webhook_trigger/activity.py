@@ -20,6 +20,7 @@ class Activity:
         self._last_job_created: datetime | None = None
         self._jobs_created = 0
         self._errors = 0
+        self._ignored = 0
 
     @property
     def running(self) -> bool:
@@ -58,16 +59,21 @@ class Activity:
         with self._changed:
             self._changed.wait_for(lambda: self._in_hand == 0)
 
-    def job_created(self) -> None:
-        """Count a job."""
+    def job_created(self, number: int = 1) -> None:
+        """Count jobs."""
         with self._changed:
-            self._jobs_created += 1
+            self._jobs_created += number
             self._last_job_created = datetime.now(UTC)
 
     def error(self) -> None:
         """Count a job that should have been created and was not."""
         with self._changed:
             self._errors += 1
+
+    def event_ignored(self) -> None:
+        """Count an event that no job stands for."""
+        with self._changed:
+            self._ignored += 1
 
     def health(self) -> TriggerHealth:
         """Return the counters, all of one moment."""
@@ -77,4 +83,5 @@ class Activity:
                 last_job_created=self._last_job_created,
                 jobs_created_count=self._jobs_created,
                 errors_count=self._errors,
+                ignored_count=self._ignored,
             )

@@ -1,119 +1,118 @@
-"""The Flask side of the webhook trigger: routes, and what an error looks like from outside."""
+"""The thin layer between Flask and the trigger: routes, and plain data in both directions."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, TypeVar
-from uuid import UUID
+from typing import Any
 
-from flask import Blueprint, Response, request, url_for
+from flask import Blueprint, Request, Response
+from flask.globals import request_ctx
 from flask.typing import ResponseReturnValue
+from werkzeug.datastructures import Headers
+from werkzeug.exceptions import HTTPException
 
 from portico_celery import event_loop
-from portico_celery.adapters.job_trigger.webhook_trigger.activity import Activity
-from portico_celery.adapters.job_trigger.webhook_trigger.config import WebhookConfig
-from portico_celery.adapters.job_trigger.webhook_trigger.errors import error_response, trigger_stopped
-from portico_celery.adapters.job_trigger.webhook_trigger.job_document import accepted_document, job_document
+from portico_celery.adapters.job_trigger.webhook_trigger.admission import Admission
+from portico_celery.adapters.job_trigger.webhook_trigger.errors import error_answer
+from portico_celery.adapters.job_trigger.webhook_trigger.http_exchange import HttpAnswer
 from portico_celery.adapters.job_trigger.webhook_trigger.problem import Problem
-from portico_celery.adapters.job_trigger.webhook_trigger.request_body import json_body
-from portico_celery.adapters.job_trigger.webhook_trigger.request_schema import WebhookJobRequest, job_request
-from portico_celery.ports.job import Job
-from portico_celery.ports.job_creator import JobCreator
-from portico_celery.ports.job_reader import JobReader
+from portico_celery.adapters.job_trigger.webhook_trigger.request_reading import limited_body, plain_request, prefix_of
 
-T = TypeVar("T")
+Endpoint = Callable[..., Coroutine[Any, Any, HttpAnswer]]
 
 _ALL_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
-def webhook_blueprint(
-    *,
-    config: WebhookConfig,
-    activity: Activity,
-    creator: JobCreator,
-    create: Callable[[WebhookJobRequest], Coroutine[Any, Any, Job]],
-) -> Blueprint:
-    """Build the blueprint. The route of single jobs exists only where the creator is a JobReader too."""
-    reader = creator if isinstance(creator, JobReader) else None
-    views = _Views(config=config, activity=activity, creator=creator, reader=reader, create=create)
-    blueprint = Blueprint("portico_webhook", __name__, url_prefix=config.prefix)
-    _add_route(blueprint, "/jobs", "jobs", views.create_job, "POST")
-    if reader is not None:
-        _add_route(blueprint, "/jobs/<job_id>", "job", views.show_job, "GET", "HEAD")
-    blueprint.before_request(views.refuse_while_stopped)
-    blueprint.after_request(_forbid_storing)
-    blueprint.register_error_handler(Exception, error_response)
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """An address and, by method, what answers there. ``max_bytes`` is the limit of a body."""
+
+    rule: str
+    name: str
+    endpoints: Mapping[str, Endpoint]
+    max_bytes: int
+
+
+def webhook_blueprint(*, prefix: str, routes: list[Route], admission: Admission, needs_event_loop: bool) -> Blueprint:
+    """Build the blueprint."""
+    blueprint = Blueprint("portico_webhook", __name__, url_prefix=prefix)
+    for route in routes:
+        view = _View(route=route, admission=admission, needs_event_loop=needs_event_loop)
+        # The route takes every method, so that we, and not the application it is mounted in, answer the wrong ones.
+        blueprint.add_url_rule(route.rule, route.name, view, methods=_ALL_METHODS, provide_automatic_options=False)
+    blueprint.register_error_handler(Exception, lambda error: _error_response(error))
     return blueprint
 
 
-def _add_route(
-    blueprint: Blueprint, rule: str, endpoint: str, view: Callable[..., ResponseReturnValue], *methods: str
-) -> None:
-    # The route takes every method, so that we, and not the application it is mounted in, answer the wrong ones.
-    allow = {"Allow": ", ".join((*methods, "OPTIONS"))}
-
-    def dispatch(**arguments: str) -> ResponseReturnValue:
-        if request.method == "OPTIONS":
-            return Response(status=HTTPStatus.NO_CONTENT, headers=allow)
-        if request.method not in methods:
-            raise Problem(HTTPStatus.METHOD_NOT_ALLOWED, "This URL does not support the method.", headers=allow)
-        return view(**arguments)
-
-    blueprint.add_url_rule(rule, endpoint, dispatch, methods=_ALL_METHODS, provide_automatic_options=False)
-
-
-def _forbid_storing(response: Response) -> Response:
-    response.headers["Cache-Control"] = "no-store"
-    return response
-
-
 @dataclass(frozen=True, kw_only=True)
-class _Views:
-    config: WebhookConfig
-    activity: Activity
-    creator: JobCreator
-    reader: JobReader | None
-    create: Callable[[WebhookJobRequest], Coroutine[Any, Any, Job]]
+class _View:
+    route: Route
+    admission: Admission
+    needs_event_loop: bool
 
-    def refuse_while_stopped(self) -> None:
-        if not self.activity.running:
-            raise trigger_stopped()
+    @property
+    def __name__(self) -> str:
+        return self.route.name
 
-    def create_job(self) -> ResponseReturnValue:
-        wanted = job_request(json_body(request, max_bytes=self.config.max_body_bytes))
-        # Only now does a stop have to wait for us: a client that sends its body slowly does not hold it up.
-        with self.activity.admission() as admitted:
-            if not admitted:
-                raise trigger_stopped()
-            job = self._wait(self.create(wanted))
-        status_url = None if self.reader is None else url_for(".job", job_id=str(job.id))
-        response = _json(accepted_document(job, status_url), HTTPStatus.ACCEPTED)
-        if status_url is not None:
-            response.headers["Location"] = status_url
-        return response
+    def __call__(self, **arguments: str) -> ResponseReturnValue:
+        self.admission.require_running()
+        request = request_ctx.request
+        method = request.method
+        if method == "OPTIONS":
+            return Response(status=HTTPStatus.NO_CONTENT, headers={**self._allow(), "Cache-Control": "no-store"})
+        endpoint = self.route.endpoints.get("GET" if method == "HEAD" else method)
+        if endpoint is None:
+            raise Problem(HTTPStatus.METHOD_NOT_ALLOWED, "This URL does not support the method.", headers=self._allow())
+        return flask_response(self._answer(request, endpoint, arguments))
 
-    def show_job(self, job_id: str) -> ResponseReturnValue:
-        uuid = _uuid(job_id)
-        record = None if uuid is None or self.reader is None else self._wait(self.reader.get_record(uuid))
-        if record is None:
-            raise Problem(HTTPStatus.NOT_FOUND, "There is no such job.")
-        return _json(job_document(record), HTTPStatus.OK)
+    def _answer(self, request: Request, endpoint: Endpoint, arguments: Mapping[str, str]) -> HttpAnswer:
+        plain = None
+        try:
+            body = limited_body(request, self.route.max_bytes)
+            plain = plain_request(request, body=body, jobs_url=f"{prefix_of(request, self.route.rule)}/jobs")
+            return event_loop.wait(endpoint(plain, **arguments), needs_event_loop=self.needs_event_loop)
+        except HTTPException:
+            raise
+        except Exception as error:  # noqa: BLE001  # each becomes an answer, and is logged
+            return error_answer(error, plain or plain_request(request))
 
-    def _wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        return event_loop.wait(coroutine, needs_event_loop=getattr(self.creator, "needs_event_loop", True))
+    def _allow(self) -> dict[str, str]:
+        methods = [
+            name for method in self.route.endpoints for name in ((method, "HEAD") if method == "GET" else (method,))
+        ]
+        return {"Allow": ", ".join((*methods, "OPTIONS"))}
 
 
-def _json(document: dict[str, Any], status: HTTPStatus) -> Response:
-    return Response(json.dumps(document), status=status, content_type="application/json")
+class _JsonResponse(Response):
+    """It has all its headers from the start, and they are as they have to be."""
+
+    def get_wsgi_headers(self, environ: Mapping[str, Any]) -> Headers:  # noqa: ARG002  # werkzeug's
+        return self.headers
 
 
-def _uuid(text: str) -> UUID | None:
-    try:
-        uuid = UUID(text)
-    except ValueError:
-        return None
-    # UUID() also reads braces, "urn:uuid:" and text without hyphens: a job has one URL, not many.
-    return uuid if str(uuid) == text.lower() else None
+def flask_response(answer: HttpAnswer) -> Response:
+    """Return an answer as Flask's."""
+    headers = [("Content-Type", answer.content_type), *answer.headers.items(), ("Cache-Control", "no-store")]
+    return _JsonResponse(answer.body(), status=answer.status, headers=headers)
+
+
+def _error_response(error: Exception) -> ResponseReturnValue:
+    if isinstance(error, HTTPException):
+        if not is_error(error):
+            return error.get_response()
+        error = problem_of(error)
+    return flask_response(error_answer(error, plain_request(request_ctx.request)))
+
+
+def problem_of(error: HTTPException) -> Problem:
+    """Say what a werkzeug exception says, as a problem."""
+    kept = {name: value for name, value in error.get_headers() if name.lower() != "content-type"}
+    status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
+    return Problem(status, error.description or HTTPStatus(status).phrase, headers=kept)
+
+
+def is_error(error: HTTPException) -> bool:
+    """Whether a werkzeug exception is an error at all: redirects and ready-made responses are raised as such too."""
+    return error.response is None and error.code is not None and error.code >= HTTPStatus.BAD_REQUEST

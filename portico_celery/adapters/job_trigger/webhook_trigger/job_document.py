@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from portico_celery.ports.job import Job
-from portico_celery.ports.job_reader import Attempt, JobRecord
+from portico_celery.ports.job import Job, QueueStats
+from portico_celery.ports.job_reader import Attempt, JobPage, JobRecord
 
 
 def accepted_document(job: Job, status_url: str | None) -> dict[str, Any]:
@@ -16,7 +17,15 @@ def accepted_document(job: Job, status_url: str | None) -> dict[str, Any]:
 
 def job_document(record: JobRecord) -> dict[str, Any]:
     """Return what a client gets that asks for a job."""
-    job = record.job
+    return {
+        **job_summary(record.job),
+        "result_data": record.result_data,
+        "attempts": [_attempt(attempt) for attempt in record.attempts],
+    }
+
+
+def job_summary(job: Job) -> dict[str, Any]:
+    """Return what a client gets of a job in a list, or that it has changed."""
     return {
         "job_id": str(job.id),
         "job_type": job.job_type,
@@ -31,9 +40,17 @@ def job_document(record: JobRecord) -> dict[str, Any]:
         "completed_at": _iso(job.completed_at),
         "failed_at": _iso(job.failed_at),
         "error_message": job.error_message,
-        "result_data": record.result_data,
-        "attempts": [_attempt(attempt) for attempt in record.attempts],
     }
+
+
+def page_document(page: JobPage) -> dict[str, Any]:
+    """Return one page of a list."""
+    return {"jobs": [job_summary(job) for job in page.jobs], "next_cursor": page.next_cursor}
+
+
+def stats_document(stats: QueueStats) -> dict[str, Any]:
+    """Return how many jobs of a queue are in which state."""
+    return asdict(stats)
 
 
 def _attempt(attempt: Attempt) -> dict[str, Any]:

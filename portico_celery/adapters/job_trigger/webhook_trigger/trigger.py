@@ -10,8 +10,12 @@ from werkzeug.exceptions import HTTPException
 from portico_celery.adapters.job_trigger.webhook_trigger.activity import Activity
 from portico_celery.adapters.job_trigger.webhook_trigger.blueprint import webhook_blueprint
 from portico_celery.adapters.job_trigger.webhook_trigger.config import WebhookConfig
+from portico_celery.adapters.job_trigger.webhook_trigger.docs_pages import add_docs_pages
+from portico_celery.adapters.job_trigger.webhook_trigger.openapi import OpenApiDocument
+from portico_celery.adapters.job_trigger.webhook_trigger.problem import Problem
 from portico_celery.adapters.job_trigger.webhook_trigger.request_schema import WebhookJobRequest
-from portico_celery.exceptions import UnknownJobType, ValidationError
+from portico_celery.adapters.job_trigger.webhook_trigger.routes import Routes
+from portico_celery.exceptions import ConfigurationError, UnknownJobType, ValidationError
 from portico_celery.ports.job import Job
 from portico_celery.ports.job_creator import JobCreator
 from portico_celery.ports.job_trigger import JobTrigger, TriggerHealth
@@ -21,19 +25,33 @@ logger = get_logger(__name__)
 
 
 class WebhookTrigger(JobTrigger):
-    """Creates a job for each accepted ``POST {prefix}/jobs``.
+    """Creates a job for each accepted ``POST {prefix}/jobs``, and for the events of named senders.
 
-    Where the creator is a JobReader too, ``GET {prefix}/jobs/<id>`` shows a job. It knows no authentication: put it
-    behind something that does.
+    Where the creator is a JobReader too, ``GET {prefix}/jobs/<id>`` shows a job. Where its configuration has neither
+    ``authentication`` nor ``sources``, whoever reaches it can create jobs, and it says so when it starts.
     """
 
     def __init__(self, job_creator: JobCreator, config: WebhookConfig | None = None) -> None:
         self.job_creator = job_creator
         self.config = config or WebhookConfig()
         self._activity = Activity()
-        self._blueprint = webhook_blueprint(
-            config=self.config, activity=self._activity, creator=job_creator, create=self._create_job_endpoint
+        routes = Routes(
+            config=self.config,
+            activity=self._activity,
+            creator=job_creator,
+            create=self._create_job_endpoint,
+            batches=type(self)._create_job_endpoint is WebhookTrigger._create_job_endpoint,
         )
+        all_routes = routes.all()
+        self._blueprint = webhook_blueprint(
+            prefix=self.config.prefix,
+            routes=all_routes,
+            admission=routes.admission,
+            needs_event_loop=routes.needs_event_loop,
+        )
+        if self.config.docs:
+            document = OpenApiDocument(self.config, [(route.rule, route.name) for route in all_routes])
+            add_docs_pages(self._blueprint, document)
 
     @property
     def blueprint(self) -> Blueprint:
@@ -46,12 +64,18 @@ class WebhookTrigger(JobTrigger):
         return self._activity.running
 
     async def start(self) -> None:
-        """Begin to accept requests. Needs no lasting event loop, and may be called before a fork."""
+        """Begin to accept requests. Needs no lasting event loop, and may be called before a fork.
+
+        Raises ConfigurationError where a source creates a job type that the job creator does not know.
+        """
+        _require_known_types(self.config, self.job_creator)
         scope = {"prefix": self.config.prefix, "allowed_types": self.config.allowed_job_types}
         if not self._activity.set_running(True):
             logger.warning("trigger_already_running", **scope)
             return
         logger.info("starting_webhook_trigger", **scope)
+        if self.config.authentication is None:
+            _warn_of_open_door(self.config)
         logger.info("webhook_trigger_started", **scope)
 
     async def stop(self) -> None:
@@ -67,17 +91,53 @@ class WebhookTrigger(JobTrigger):
         return self._activity.health()
 
     async def _create_job_endpoint(self, request: WebhookJobRequest) -> Job:
-        """Create the job that a valid request asks for. The view and subclasses call it; it raises what went wrong."""
+        """Create the job that a valid request asks for; it raises what went wrong.
+
+        Every request but a batch comes through here, so a subclass may refuse some. There are then no batches.
+        """
         if not self.config.allows(request.job_type):
             raise UnknownJobType(f"job type {request.job_type!r} is not in allowed_job_types")
         try:
-            job = await self.job_creator.create_job(**request.arguments())
-        except (ValidationError, HTTPException):
+            job = await self.job_creator.create_job(**request.arguments(self.config.default_queue))
+        except (ValidationError, Problem, HTTPException):
             # The request's fault, or a creator's own answer to it (429 and the like).
             raise
         except Exception:
             self._activity.error()
             raise
-        self._activity.job_created()
-        logger.info("job_created_from_webhook", job_id=str(job.id), job_type=job.job_type)
+        if request.metadata is None or job.metadata == request.metadata:
+            self._activity.job_created()
+            logger.info("job_created_from_webhook", job_id=str(job.id), job_type=job.job_type)
         return job
+
+
+def _require_known_types(config: WebhookConfig, creator: JobCreator) -> None:
+    for name, source in config.sources.items():
+        unknown = sorted(job_type for job_type in source.job_types() if not _is_known(creator, job_type))
+        if unknown:
+            raise ConfigurationError(
+                f"source {name!r} creates {', '.join(unknown)}, which is not known here: before the webhook starts, "
+                f"register its handler, or declare it: portico.declare({unknown[0]!r})"
+            )
+
+
+def _is_known(creator: JobCreator, job_type: str) -> bool:
+    try:
+        creator.check_job(job_type=job_type, payload={})
+    except UnknownJobType:
+        return False
+    except ValidationError:
+        # The type is known; what the empty payload lacks is no matter here.
+        return True
+    return True
+
+
+def _warn_of_open_door(config: WebhookConfig) -> None:
+    allowed = config.allowed_job_types
+    logger.warning(
+        "webhook_without_authentication",
+        prefix=config.prefix,
+        allowed_types="every type" if allowed is None else ",".join(allowed),
+        advice="anyone who reaches this address can create these jobs: configure authentication, or put it behind "
+        "what authenticates callers",
+    )

@@ -1,0 +1,3 @@
+-- Answers the store's clock, in microseconds since the epoch.
+
+return now

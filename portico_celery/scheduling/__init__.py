@@ -1,0 +1,1 @@
+"""When jobs of schedules are due, and how they are made: without a vendor, for whoever drives it."""

@@ -1,0 +1,81 @@
+"""How often, and how many."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+import pytest
+
+from portico_celery.adapters.job_trigger.webhook_trigger import ApiKeys, GitHub, RateLimits, WebhookSource
+from portico_celery.exceptions import ConfigurationError
+from tests.services import free_port
+from tests.unit.webhook.mounted import MAIL, Mounted, a_key, body_of, hex_hmac
+
+
+def test_beyond_a_limit_the_answer_says_when_to_come_back() -> None:
+    mounted = Mounted(rate_limits=RateLimits(per_job_type={"email.send": "2/hour"}))
+
+    answers = [mounted.post("/jobs", MAIL) for _ in range(3)]
+
+    assert [answer.status_code for answer in answers] == [202, 202, 429]
+    headers = answers[2].headers
+    assert 0 < int(headers["Retry-After"]) <= 3600
+    assert (headers["RateLimit-Limit"], headers["RateLimit-Remaining"]) == ("2", "0")
+    assert mounted.post("/jobs", {**MAIL, "job_type": "other"}).status_code == 202
+    assert len(mounted.jobs) == 3
+
+
+def test_each_caller_and_each_source_has_a_count_of_its_own() -> None:
+    (shop, as_shop), (crm, as_crm) = a_key("shop"), a_key("crm")
+    source = WebhookSource(scheme=GitHub("s"), events={"*": "repo.any"})
+    mounted = Mounted(
+        authentication=ApiKeys([shop, crm]), rate_limits=RateLimits(per_caller="1/hour"), sources={"github": source}
+    )
+    signed = {"X-Hub-Signature-256": f"sha256={hex_hmac('s', body_of({}))}"}
+
+    assert [mounted.post("/jobs", MAIL, who).status_code for who in (as_shop, as_crm, as_shop)] == [202, 202, 429]
+    assert [mounted.deliver("github", body_of({}), signed).status_code for _ in range(2)] == [202, 429]
+
+
+def test_an_address_is_counted_before_its_key_is_looked_at() -> None:
+    key, _as_shop = a_key("shop")
+    mounted = Mounted(authentication=ApiKeys([key]), rate_limits=RateLimits(per_address="2/hour"))
+
+    assert [mounted.post("/jobs", MAIL).status_code for _ in range(3)] == [401, 401, 429]
+
+
+def test_in_redis_the_count_is_shared(redis_url: str) -> None:
+    job_type = f"email.t{uuid4().hex}"
+    limits = RateLimits(per_job_type={job_type: "1/hour"}, storage=redis_url)
+    first, second = Mounted(rate_limits=limits), Mounted(rate_limits=limits)
+
+    assert first.post("/jobs", {**MAIL, "job_type": job_type}).status_code == 202
+    assert second.post("/jobs", {**MAIL, "job_type": job_type}).status_code == 429
+
+
+def test_where_redis_is_away_each_process_counts_for_itself(caplog: pytest.LogCaptureFixture) -> None:
+    nowhere = f"redis://127.0.0.1:{free_port()}/0"
+    mounted = Mounted(rate_limits=RateLimits(per_caller="2/hour", storage=nowhere))
+
+    assert [mounted.post("/jobs", MAIL).status_code for _ in range(3)] == [202, 202, 429]
+    assert any("rate_limit_storage_unavailable" in record.getMessage() for record in caplog.records)
+
+
+@pytest.mark.parametrize("limits", [{"per_caller": "many"}, {"per_job_type": {"a": "1"}}, {"storage": "mongodb://x"}])
+def test_a_limit_that_can_t_be_read_is_refused_at_start(limits: dict[str, object]) -> None:
+    with pytest.raises(ConfigurationError):
+        RateLimits(**limits)  # type: ignore[arg-type]  # wrong on purpose
+
+
+def test_above_the_high_water_mark_no_more_jobs_are_taken() -> None:
+    mounted = Mounted(max_pending=2, jobs_api=True)
+
+    full = [mounted.post("/jobs", {**MAIL, "queue_name": "full"}).status_code for _ in range(2)]
+    refused = mounted.post("/jobs", {**MAIL, "queue_name": "full"})
+
+    assert full == [202, 202]
+    assert refused.status_code == 503
+    assert int(refused.headers["Retry-After"]) > 0
+    assert mounted.post("/jobs/batch", {"jobs": [{**MAIL, "queue_name": "full"}]}).status_code == 503
+    assert mounted.post("/jobs/batch", {"jobs": [MAIL] * 3}).status_code == 503
+    assert mounted.post("/jobs", MAIL).status_code == 202
