@@ -64,10 +64,12 @@ class Handler(JobHandler):
 
 
 class Succeed(Handler):
-    """Returns what it was given, after ``seconds``."""
+    """Returns what it was given, after ``seconds``; or once there is a file at ``until``."""
 
     async def work(self, job: Job) -> JobResult:
         await asyncio.sleep(job.payload.get("seconds", 0))
+        while not os.access(job.payload.get("until", "/"), os.F_OK):  # noqa: ASYNC110  # another process makes it
+            await asyncio.sleep(0.05)
         return JobResult(success=True, result_data={"payload": job.payload})
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -63,8 +64,10 @@ class Shutdown:
         hang, succeed = "journey.hang_at_its_first_start", "journey.succeed"
         self.jobs = {
             "long": self.journey.create(hang, queue_name=self.queue("long")),
-            "short": self.journey.create(succeed, {"seconds": GRACE / 4}, queue_name=self.queue("short")),
-            "once": self.journey.create(succeed, {"seconds": 2 * GRACE}, queue_name=self.queue("once"), max_retries=0),
+            "short": self.journey.create(succeed, {"until": str(self.ended("short"))}, queue_name=self.queue("short")),
+            "once": self.journey.create(
+                succeed, {"until": str(self.ended("once"))}, queue_name=self.queue("once"), max_retries=0
+            ),
             "blocking": self.journey.create(hang, {"blocks": True}, queue_name=self.queue("blocking")),
         }
         for kind in ("long", "once", "blocking"):
@@ -76,11 +79,18 @@ class Shutdown:
         self.journey.started(self.backlog[0])
         self.journey.started(self.jobs["short"])
 
+    def ended(self, kind: str) -> Path:
+        """The file that ends a kind's job."""
+        return self.journey.directory / f"{kind}-may-end"
+
     def tell(self) -> None:
-        """Tell every worker to stop."""
+        """Tell every worker to stop; the short job ends within the grace, and the other after it."""
         self.told_at = time.time()
         for worker in self.workers.values():
             os.kill(worker.pid, signal.SIGTERM)
+        self.ended("short").touch()
+        self.journey.eventually(lambda: time.time() > self.told_at + GRACE + CLEANUP, "the end of the grace")
+        self.ended("once").touch()
 
     def record(self, kind: str) -> JobRecord:
         """Return the record of a kind's job in the end."""
