@@ -18,7 +18,7 @@ demo: .venv/.installed ## Run the demo: web application, worker and beat in one 
 
 # Most tests wait for others more than they compute; the fault tests need what they share.
 test: .venv/.installed ## Run the tests and report their coverage (ARGS="-k name")
-	$(BIN)/python -m pytest --numprocesses=4 --dist=loadfile --ignore=tests/faults --cov --cov-report= $(ARGS) $(OR_NONE)
+	$(BIN)/python -m pytest --numprocesses=4 --dist=loadfile --no-loadscope-reorder --ignore=tests/faults --cov --cov-report= $(ARGS) $(OR_NONE)
 	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --cov --cov-append --cov-report=term --durations=10 tests/faults $(ARGS) $(OR_NONE)
 
 lint: .venv/.installed ## Check style, format, types and the rules of who may import whom

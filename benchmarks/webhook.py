@@ -2,9 +2,11 @@
 
     make bench-webhook ARGS="--seconds 5 --rounds 3 --connections 8 32 64"
 
-Both run under webhook_app's settings for gunicorn with two processes, and check the same payload with marshmallow. Ours
-also authenticates an API key, and answers when the job's row is committed; its message follows, confirmed. The store is
-a Redis of its own with appendonly, unless --store names another. Needs wrk, and a RabbitMQ (BENCH_BROKER_URL).
+Both run in two processes of gunicorn, and check the same payload with marshmallow: the plain view by gunicorn's own
+thread worker, and once more by webhook_app's settings for gunicorn. Ours also authenticates an API key, and answers
+when the job's row is committed; its message follows, confirmed. The store is a Redis of its own with appendonly, unless
+--store names another. Needs wrk, and a RabbitMQ (BENCH_BROKER_URL). On two processors those settings keep each process
+to one of them; on more, --workers has to be as many.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +34,14 @@ from portico_celery.adapters.job_trigger.webhook_trigger.verification.api_keys i
 
 PAYLOAD = {"recipient": "ada@example.com", "subject": "Hello", "text": "x" * 120}
 PLAIN, OURS = "plain Flask view, send_task confirmed", "webhook, durable row and confirmed knock"
-TARGETS = {PLAIN: "benchmarks.webhook_apps:plain_view()", OURS: "webhook_app:create_app()"}
+PLAIN_AS_OURS = "plain Flask view, served as the webhook"
+_CONFIGURED = ["-c", "python:webhook_app.gunicorn_conf"]
+# What each is started with. gunicorn's own thread worker has as many threads as ours, and a socket for each process.
+SYSTEMS = {
+    PLAIN: ["--worker-class", "gthread", "--threads", "256", "--reuse-port", "benchmarks.webhook_apps:plain_view()"],
+    PLAIN_AS_OURS: [*_CONFIGURED, "benchmarks.webhook_apps:plain_view()"],
+    OURS: [*_CONFIGURED, "webhook_app:create_app()"],
+}
 _RATE, _P99 = re.compile(r"Requests/sec:\s+([\d.]+)"), re.compile(r"99%\s+([\d.]+)(us|ms|s)")
 _COUNT = re.compile(r"(\d+) requests in")
 _MILLISECONDS = {"us": 0.001, "ms": 1.0, "s": 1000.0}
@@ -63,18 +72,20 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--connections", type=int, nargs="+", default=[32], help="how many clients post at a time")
+    parser.add_argument("--workers", type=int, default=2, help="how many processes of gunicorn")
     parser.add_argument("--store", help="a job store URL; without it, a Redis is started")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         directory = Path(name)
         store = options.store or stack.enter_context(_redis(directory))
         key, script = _prepare(directory)
+        processes = ["--workers", str(options.workers)]
         for connections in options.connections:
-            measured: dict[str, list[Result]] = {PLAIN: [], OURS: []}
+            measured: dict[str, list[Result]] = {system: [] for system in SYSTEMS}
             for _ in range(options.rounds):
-                for system, target in TARGETS.items():
+                for system, arguments in SYSTEMS.items():
                     load = Load(script=script, key=key, connections=connections, seconds=options.seconds)
-                    with _serving(target, directory, store) as (port, pid):
+                    with _serving([*processes, *arguments], directory, store) as (port, pid):
                         measured[system].append(_wrk(port, pid, load))
                     _delete_queues()
             _print_table(measured, connections)
@@ -106,7 +117,7 @@ def _redis(directory: Path) -> Iterator[str]:
 
 
 @contextmanager
-def _serving(target: str, directory: Path, store: str) -> Iterator[tuple[int, int]]:
+def _serving(arguments: Sequence[str], directory: Path, store: str) -> Iterator[tuple[int, int]]:
     port = _free_port()
     environment = {
         **os.environ,
@@ -114,8 +125,8 @@ def _serving(target: str, directory: Path, store: str) -> Iterator[tuple[int, in
         "PORTICO_APP": "benchmarks.webhook_apps:app",
         "PORTICO_WEBHOOK_CONFIG": str(directory / "webhook.toml"),
     }
-    command = [sys.executable, "-m", "gunicorn", "-c", "python:webhook_app.gunicorn_conf", "--workers", "2"]
-    command += ["--bind", f"127.0.0.1:{port}", "--access-logfile", os.devnull, "--log-level", "error", target]
+    command = [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{port}"]
+    command += ["--access-logfile", os.devnull, "--log-level", "error", *arguments]
     with subprocess.Popen(command, env=environment) as server:  # noqa: S603  # ours
         _wait_for(port)
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from webhook_app.bounded_worker import BoundedUnreader
+from webhook_app.processors import allowed_processors, keep_to, processor_for
 
 wsgi_app = "webhook_app:create_app()"
 worker_class = "webhook_app.bounded_worker.BoundedWorker"
@@ -39,6 +40,17 @@ def on_reload(server: Any) -> None:
     """Keep to what was decided at the start: without sockets in the main process, each has its own."""
     if not server.LISTENERS:
         server.cfg.set("reuse_port", True)
+
+
+def pre_fork(server: Any, worker: Any) -> None:
+    """Choose a processor for a new process."""
+    taken = [getattr(other, "processor", None) for other in server.WORKERS.values()]
+    worker.processor = processor_for(allowed_processors(), workers=server.num_workers, taken=taken)
+
+
+def post_fork(_server: Any, worker: Any) -> None:
+    """Keep a new process to its processor, before it starts threads."""
+    keep_to(worker.processor)
 
 
 def pre_request(_worker: Any, request: Any) -> None:

@@ -8,26 +8,8 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 
-import pytest
-
 from tests.abuse.target import Server
-from tests.integration.worker_process import ROOT
 from tests.waiting import eventually
-
-
-@pytest.fixture
-def environment(tmp_path: Path) -> Mapping[str, str]:
-    """Jobs that stay in this process's memory, open to everybody."""
-    return {
-        **{name: value for name, value in os.environ.items() if not name.startswith(("PORTICO_", "CELERY_"))},
-        "HOME": str(tmp_path),
-        "PYTHONPATH": str(ROOT),
-        "PORTICO_APP": "tests.abuse.abuse_app:app",
-        "PORTICO_WEBHOOK_AUTH": "none",
-        "ABUSE_BROKER": "portico-memory://",
-        "ABUSE_STORE": "memory://",
-        "ABUSE_QUEUE": "listening",
-    }
 
 
 def test_one_process_says_where_it_listens_and_keeps_its_port_to_itself(

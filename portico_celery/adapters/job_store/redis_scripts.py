@@ -18,6 +18,9 @@ Request = Mapping[str, Any]
 
 _WALKING = {"list_jobs", "requeue", "discard"}
 
+# Not in ASCII: cjson refuses the escape of half a surrogate pair, and passes on its bytes as they are.
+_encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
 
 @cache
 def source_of(script: str) -> str:
@@ -36,7 +39,7 @@ def digest_of(script: str) -> str:
 def run(client: Redis, script: str, tag: str, clock_offset: int, requests: Iterable[Request]) -> list[Any]:
     """Run a script once for each request, in one pipeline and without a transaction; the answers in order."""
     shared = ("EVALSHA", digest_of(script), 1, tag, clock_offset)
-    commands = [(*shared, _dumped(request)) for request in requests]
+    commands = [(*shared, _encoder.encode(request)) for request in requests]
     answers = pipelined(client, commands)
     unknown = [index for index, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
     if unknown:
@@ -47,8 +50,3 @@ def run(client: Redis, script: str, tag: str, clock_offset: int, requests: Itera
         for index, answer in zip(unknown, again, strict=True):
             answers[index] = answer
     return checked(answers)
-
-
-def _dumped(request: Request) -> str:
-    # Not in ASCII: cjson refuses the escape of half a surrogate pair, and passes on its bytes as they are.
-    return json.dumps(request, ensure_ascii=False, separators=(",", ":"))
