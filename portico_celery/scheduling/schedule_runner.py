@@ -14,26 +14,21 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
-from portico_celery.exceptions import ConfigurationError, StoreUnavailable
-from portico_celery.lifecycle import TERMINAL
+from portico_celery.exceptions import StoreUnavailable
 from portico_celery.ports.job_creator import JobCreator
-from portico_celery.ports.job_reader import JobReader
 from portico_celery.ports.schedule_store import ScheduleAccess, ScheduleState, ScheduleStore, Settlement
 from portico_celery.scheduling.agenda import Agenda
-from portico_celery.scheduling.due import due
+from portico_celery.scheduling.due_jobs import DueJobs
 from portico_celery.scheduling.look import Look
+from portico_celery.scheduling.runner_health import RunnerHealth
 from portico_celery.scheduling.schedule import Schedule
 from portico_celery.scheduling.schedule_book import check_all
 from portico_celery.scheduling.settled_ahead import about_settled_ahead, is_ahead, settled_ahead
 from portico_celery.scheduling.states import begun_states_of
 from portico_celery.scheduling.store_clock import StoreClock
-from portico_celery.utils.logging import get_logger
-
-logger = get_logger(__name__)
 
 # Until a schedule whose job could not be made is tried again (seconds); doubled with each failure in a row.
 _RETRY_SECONDS = 1.0
@@ -46,18 +41,6 @@ _LEAST_FOR_EACH = 5
 # Until a schedule that is paused, or is settled far ahead, is looked at again: nothing else says when that is over, and
 # what is due by then is to be on time.
 _LOOK_AGAIN = timedelta(seconds=10)
-
-
-@dataclass
-class RunnerHealth:
-    """What a runner has done so far; a job that another one has created first counts as well.
-
-    ``last_job_created`` is by this machine's clock.
-    """
-
-    jobs_created: int = 0
-    errors: int = 0
-    last_job_created: datetime | None = None
 
 
 class ScheduleRunner:
@@ -75,16 +58,15 @@ class ScheduleRunner:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._schedules = {schedule.name: schedule for schedule in schedules if schedule.config.enabled}
-        if isinstance(creator, JobCreator):  # and not a test's stand-in
+        if isinstance(creator, JobCreator):  # one of another kind does not say beforehand what it will refuse
             check_all(schedules, creator.check_job)
-        self._creator = creator
-        self._reader = _reader_for(self._schedules.values(), creator)
+        self.health = RunnerHealth()
+        self._due_jobs = DueJobs(self._schedules.values(), creator, self.health)
         self._access = access
         self._clock = StoreClock(access, monotonic)
         self._agenda: Agenda | None = None
         self._looked_at: datetime | None = None
         self._failures: Counter[str] = Counter()
-        self.health = RunnerHealth()
 
     async def tick(self) -> float:
         """Make the jobs that are due; return in how many seconds the next will be. An outage is logged, not raised.
@@ -95,9 +77,9 @@ class ScheduleRunner:
         try:
             return await self._tick()
         except StoreUnavailable as error:
-            self._note_error("schedules_wait_for_store", error=str(error))
+            self.health.note_error("schedules_wait_for_store", error=str(error))
         except Exception as error:  # noqa: BLE001  # beat goes on, with its other entries too
-            self._note_error("schedules_failed", error=repr(error), exc_info=error)
+            self.health.note_error("schedules_failed", error=repr(error), exc_info=error)
         self._agenda = None
         return _RETRY_SECONDS
 
@@ -107,7 +89,7 @@ class ScheduleRunner:
         while True:
             now, states = await self._read([schedule])
             look = Look.at(schedule, states[name])
-            await self._make_jobs(look, now, _MOST_AT_ONCE)
+            await self._due_jobs.make(look, now, _MOST_AT_ONCE)
             settlement = look.settlement()
             if settlement is None:
                 return
@@ -149,7 +131,7 @@ class ScheduleRunner:
         now, states = await self._read(schedules)
         most = max(_LEAST_FOR_EACH, _MOST_AT_ONCE // len(schedules))
         looks = await asyncio.gather(
-            *(self._look_at(schedule, states[schedule.name], now, most) for schedule in schedules)
+            *(self._due_jobs.look_at(schedule, states[schedule.name], now, most) for schedule in schedules)
         )
         settlements = [settlement for look in looks if (settlement := look.settlement()) is not None]
         if settlements:
@@ -157,7 +139,7 @@ class ScheduleRunner:
             await self._access.schedules(lambda store: store.settle(settlements))
         outages = [look.error for look in looks if isinstance(look.error, StoreUnavailable)]
         if outages:
-            self._note_error("schedules_wait_for_store", error=str(outages[0]), schedules=len(outages))
+            self.health.note_error("schedules_wait_for_store", error=str(outages[0]), schedules=len(outages))
         for look in looks:
             self._plan_after(look, agenda, now)
 
@@ -174,52 +156,12 @@ class ScheduleRunner:
         else:
             self._plan(agenda, look.schedule, look.settled_until, now, again=True)
 
-    async def _look_at(self, schedule: Schedule, state: ScheduleState, now: datetime, most: int) -> Look:
-        look = Look.at(schedule, state)
-        try:
-            await self._make_jobs(look, now, most)
-        except StoreUnavailable as error:
-            look.error = error
-        except Exception as error:  # noqa: BLE001  # one schedule that fails must not hold up the others
-            look.error = error
-            self._note_error("schedule_failed", schedule=schedule.name, error=repr(error), exc_info=error)
-        if look.missed or look.skipped:
-            logger.warning("fire_times_given_up", schedule=schedule.name, missed=look.missed, still_open=look.skipped)
-        return look
-
-    async def _make_jobs(self, look: Look, now: datetime, most: int) -> None:
-        """Create the job of each fire time that is due, the oldest first, or decide which are to have one."""
-        schedule = look.schedule
-        found = due(
-            schedule,
-            look.settled_until,
-            now,
-            paused_at=look.state.paused_at,
-            owed_until=look.owed_until,
-            most=most,
-        )
-        look.missed, look.settled_until = found.missed, found.missed_until or look.settled_until
-        for fire in found.fires:
-            if schedule.config.overlap == "skip" and look.last_job is not None and await self._is_open(look.last_job):
-                look.skipped += 1
-            else:
-                await self._creator.create_job(**schedule.job_arguments(fire))
-                look.last_job = schedule.job_id(fire)
-                look.made.append(fire)
-                self._note_job(schedule, fire, job_id=str(look.last_job), late=(now - fire).total_seconds())
-            look.settled_until = fire
-        look.owed_until = found.owed_until
-
-    async def _is_open(self, job_id: object) -> bool:
-        job = None if self._reader is None else await self._reader.get_job(str(job_id))
-        return job is not None and job.status not in TERMINAL
-
     def _plan(self, agenda: Agenda, schedule: Schedule, after: datetime, now: datetime, *, again: bool = False) -> None:
         """Look at a schedule at its next fire time; where that is over, at once or, ``again``, when it is its turn."""
         try:
             fire = schedule.after(after)
         except Exception as error:  # noqa: BLE001  # one schedule that fails must not hold up the others
-            self._note_error("schedule_failed", schedule=schedule.name, error=repr(error), exc_info=error)
+            self.health.note_error("schedule_failed", schedule=schedule.name, error=repr(error), exc_info=error)
             fire = now + self._retry_delay(schedule.name)
         if is_ahead(after, now):
             fire = now + _LOOK_AGAIN
@@ -231,7 +173,7 @@ class ScheduleRunner:
     def _tell_of_silence(self, states: Iterable[ScheduleState], now: datetime) -> None:
         found = settled_ahead(states, now)
         if found:
-            self._note_error("schedules_settled_ahead", **about_settled_ahead(found))
+            self.health.note_error("schedules_settled_ahead", **about_settled_ahead(found))
 
     async def _pause(self, agenda: Agenda) -> float:
         return max(0.0, agenda.seconds_to_next(await self._clock.now()))
@@ -241,28 +183,6 @@ class ScheduleRunner:
         seconds = _RETRY_SECONDS * 2.0 ** min(self._failures[name] - 1, 10)
         return timedelta(seconds=min(seconds, _LONGEST_RETRY_SECONDS))
 
-    def _note_job(self, schedule: Schedule, fire: datetime, **fields: object) -> None:
-        self.health.jobs_created += 1
-        self.health.last_job_created = datetime.now(UTC)
-        about = {"schedule": schedule.name, "job_type": schedule.config.job_type, "scheduled_for": fire.isoformat()}
-        logger.info("job_created_from_schedule", **about, **fields)
-
-    def _note_error(self, event: str, **fields: object) -> None:
-        self.health.errors += 1
-        logger.error(event, **fields)
-
 
 def _settle(settlement: Settlement, store: ScheduleStore) -> bool:
     return store.settle([settlement]) == [True]
-
-
-def _reader_for(schedules: Iterable[Schedule], creator: JobCreator) -> JobReader | None:
-    if isinstance(creator, JobReader):
-        return creator
-    for schedule in schedules:
-        if schedule.config.overlap == "skip":
-            raise ConfigurationError(
-                f"schedule {schedule.name!r}: overlap='skip' has to look up its last job, and "
-                f"{type(creator).__qualname__} is no JobReader: use a JobService, or overlap='allow'"
-            )
-    return None
