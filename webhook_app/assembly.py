@@ -44,7 +44,7 @@ _SCHEMES: dict[str, Callable[[list[str]], SenderScheme]] = {
     "stripe": Stripe,
     "slack": Slack,
 }
-_NOT_OF_HMAC = ("scheme", "events", "secrets")
+_OF_ALL_SCHEMES = ("scheme", "events", "secrets", "max_body_bytes")
 
 
 def webhook_config(values: Mapping[str, Any]) -> WebhookConfig:
@@ -69,6 +69,10 @@ def _authentication(values: Mapping[str, Any]) -> ApiKeys | None:
             "whoever reaches the webhook could create jobs: make an API key (python -m webhook_app make-key), name a "
             'source, or say auth = "none" (PORTICO_WEBHOOK_AUTH=none) where something else keeps strangers out'
         )
+    if auth == "keys" and not keys and not values.get("sources"):
+        raise ConfigurationError(
+            'auth = "keys" without a key lets in nobody: make one (python -m webhook_app make-key), or name a source'
+        )
     if auth == "none" and keys:
         raise ConfigurationError('there are API keys, and auth = "none" would let in everybody: take out one of them')
     return None if auth == "none" else ApiKeys(ApiKey(**key) for key in keys)
@@ -77,18 +81,25 @@ def _authentication(values: Mapping[str, Any]) -> ApiKeys | None:
 def _source(name: str, values: Mapping[str, Any]) -> WebhookSource:
     return WebhookSource(
         scheme=_scheme(name, values),
+        max_body_bytes=values.get("max_body_bytes"),
         events={event: _event(name, event, job) for event, job in values["events"].items()},
     )
 
 
 def _scheme(name: str, values: Mapping[str, Any]) -> SenderScheme:
     kind, secrets = values["scheme"], [_secret(name, text) for text in values["secrets"]]
+    options = {option: value for option, value in values.items() if option not in _OF_ALL_SCHEMES}
+    if options and kind != "hmac":
+        raise ConfigurationError(
+            f"source {name!r}: only hmac has {', '.join(sorted(options))}, not {kind}"
+        )
     if kind == "hmac":
-        options = {option: value for option, value in values.items() if option not in _NOT_OF_HMAC}
         if "signature_header" not in options:
             raise ConfigurationError(f"source {name!r} with the scheme hmac needs a signature_header")
         return HmacSignature(secrets=secrets, **options)
     if kind == "none":
+        if secrets:
+            raise ConfigurationError(f"source {name!r} has secrets, which its scheme none does not check: name another")
         return NoVerification()
     return _SCHEMES[kind](secrets)
 

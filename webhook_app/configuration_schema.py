@@ -60,6 +60,7 @@ class SourceSchema(Strict):
     )
     secrets = fields.List(fields.String(), load_default=list)
     events = fields.Dict(keys=fields.String(), values=fields.Raw(), required=True)
+    max_body_bytes = fields.Integer(strict=True)
     signature_header = fields.String()
     algorithm = fields.String()
     encoding = fields.String()

@@ -5,6 +5,8 @@ Every view waits for the job store and does little else, so threads serve it bet
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from webhook_app.bounded_worker import BoundedUnreader
@@ -22,18 +24,25 @@ limit_request_fields = 64
 limit_request_field_size = 8_190
 # The path without its query, and no header: nothing that a client keeps secret.
 accesslog = "-"
+logger_class = "webhook_app.access_log.AccessLog"
 access_log_format = '%(h)s "%(m)s %(U)s %(H)s" %(s)s %(B)s %(M)sms'
 
 
 def on_starting(server: Any) -> None:
     """Give each of several processes a socket of its own: with one for all, one of them often gets every connection.
 
-    A single process has none to share, and then a second server on the same port is an error.
+    A single process has none to share, and then a second server on the same port is an error. Unix sockets, and those
+    that systemd hands over, are for all.
     """
-    if server.cfg.workers > 1:
+    if server.cfg.workers > 1 and is_tcp(server.cfg.address, os.environ):
         server.cfg.set("reuse_port", True)
         # gunicorn says where it listens only by the sockets of its main process, which has none now.
         server.log.info("Each of %d processes listens at: %s", server.cfg.workers, ", ".join(server.cfg.bind))
+
+
+def is_tcp(addresses: Sequence[object], environment: Mapping[str, str]) -> bool:
+    """Whether a server listens at addresses of its own, each a host and a port."""
+    return "LISTEN_FDS" not in environment and all(isinstance(address, tuple) for address in addresses)
 
 
 def on_reload(server: Any) -> None:

@@ -11,6 +11,10 @@ import os
 from collections import Counter
 from collections.abc import Iterable
 
+from portico_celery.utils.logging import get_logger
+
+logger = get_logger(__name__)
+
 
 def allowed_processors() -> list[int]:
     """Return the processors that this process may run on; none where the system does not let us choose."""
@@ -31,5 +35,10 @@ def processor_for(allowed: list[int], *, workers: int, taken: Iterable[int | Non
 
 def keep_to(processor: int | None) -> None:
     """Run this process, and the threads that it starts from now on, on one processor; on any, where it is None."""
-    if processor is not None:
+    if processor is None:
+        return
+    try:
         os.sched_setaffinity(0, {processor})
+    except OSError as error:
+        # Where a container's security profile forbids it, the system goes on choosing.
+        logger.warning("processor_not_chosen", processor=processor, error=str(error))

@@ -62,7 +62,7 @@ def field_cases() -> Iterator[Case]:
     for value in (None, 5, "", "x" * 129, "Email Send", "a..b", ".a", "report.daily\n", "é", ["a"]):
         yield Case(42, f"job_type {str(value)[:8]!r}", create(body({**REPORT, "job_type": value})), (400,))
     yield Case(42, "no job_type", create(body({"payload": {}})), (400,))
-    for queue in ("other", "celery.pidbox", "../x", "amq.direct", "a b", "", 5, "x" * 300, "celeryev"):
+    for queue in ("other", "celery.pidbox", "../x", "amq.direct", "a b", "", 5, "x" * 300, "celeryev", "unacked"):
         yield Case(44, f"queue {str(queue)[:8]!r}", create(body({**REPORT, "queue_name": queue})), (400,))
     wrong: list[tuple[str, Any]] = [
         ("priority", 1.5),

@@ -57,10 +57,12 @@ class Server(Program):
         workers: int = 2,
         port: int | None = None,
         application: str | None = None,
+        also_at: str | None = None,
     ) -> None:
         self.port = port or free_port()
         command = [sys.executable, "-m", "gunicorn", "-c", "python:webhook_app.gunicorn_conf"]
         command += ["--workers", str(workers), "--bind", f"127.0.0.1:{self.port}"]
+        command += [] if also_at is None else ["--bind", also_at]
         command += [] if application is None else [application]
         super().__init__(f"web-{uuid4().hex}", command, directory=directory, environment=environment)
 

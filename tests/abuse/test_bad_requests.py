@@ -15,6 +15,7 @@ from tests.abuse.cases import all_cases
 from tests.abuse.target import SECRET, Answer, Target, a_target, settled
 from tests.postgresql import own_schema
 from tests.services import free_port
+from tests.waiting import eventually
 from webhook_app.signing import signed_headers
 
 PLANTED = "canary-7b1f"
@@ -145,6 +146,16 @@ def test_a_line_of_the_log_stays_one_line(target: Target) -> None:
     assert len(lines) == 1
     assert "event=invalid_webhook_request" in lines[0]
     assert "\x1b" not in lines[0]
+
+
+def test_a_path_is_logged_as_it_travels(target: Target) -> None:
+    marked = uuid4().hex
+    target.server.send("GET", f"/{marked}%0d%0aforged%20line%1b%5b31m%ff?secret=1")
+
+    eventually(lambda: marked in target.server.log, describe="the line of the request")
+    (line,) = [line for line in target.server.log.splitlines() if f"GET /{marked}" in line]
+    assert f'"GET /{marked}%0D%0Aforged%20line%1B%5B31m%FF HTTP/1.1" 404' in line
+    assert "secret" not in line
 
 
 def test_too_many_requests_and_a_full_queue_say_when_to_come_back(

@@ -8,8 +8,11 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
+
 from tests.abuse.target import Server
 from tests.waiting import eventually
+from webhook_app.gunicorn_conf import is_tcp
 
 
 def test_one_process_says_where_it_listens_and_keeps_its_port_to_itself(
@@ -37,6 +40,32 @@ def test_several_processes_say_where_they_listen_and_still_do_after_a_reload(
         eventually(lambda: server.log.count("Worker exiting") >= 2, 30, "the end of the old workers")
 
         eventually(server.is_ready, 30, "an answer of the new workers")
+
+
+def test_several_processes_share_a_unix_socket(tmp_path: Path, environment: Mapping[str, str]) -> None:
+    path = tmp_path / "web.sock"
+    with Server(tmp_path, environment, workers=2, also_at=f"unix:{path}") as server:
+        eventually(path.exists, 30, lambda: server.log)
+        for _ in range(20):
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.connect(str(path))
+                connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                assert connection.recv(100).startswith(b"HTTP/1.1 200 OK")
+
+
+@pytest.mark.parametrize(
+    ("addresses", "environment", "each"),
+    [
+        ([("127.0.0.1", 80), ("::1", 80)], {}, True),
+        ([("127.0.0.1", 80), "/run/web.sock"], {}, False),
+        ([3], {}, False),
+        ([("127.0.0.1", 80)], {"LISTEN_FDS": "1"}, False),
+    ],
+)
+def test_only_what_is_bound_here_by_host_and_port_can_have_a_socket_for_each_process(
+    addresses: list[object], environment: dict[str, str], each: bool
+) -> None:
+    assert is_tcp(addresses, environment) is each
 
 
 def test_the_settings_serve_another_application_as_well_with_bodies_of_any_size(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,37 +14,52 @@ from tests.abuse.target import Server
 from tests.waiting import eventually
 from webhook_app.processors import processor_for
 
-ALLOWED = os.sched_getaffinity(0)
+Processors = frozenset[int]
 
 
-def processors_of(server: Server, workers: int) -> dict[int, frozenset[int]]:
-    """Return what each of a server's processes may run on, once there are so many."""
-    children = Path(f"/proc/{server.pid}/task/{server.pid}/children")
-    eventually(lambda: len(children.read_text().split()) == workers, 30, "all processes")
-    return {int(pid): frozenset(os.sched_getaffinity(int(pid))) for pid in children.read_text().split()}
+@pytest.fixture
+def allowed() -> Iterator[Processors]:
+    """Two processors, where there are so many: those that a server started here may run on."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(before)[:2])
+    yield frozenset(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, before)
+
+
+def processors_of(server: Server) -> list[Processors]:
+    """Return what each of a server's processes may run on."""
+    processors = []
+    for pid in children_of(server):
+        with suppress(ProcessLookupError):  # it has just ended
+            processors.append(frozenset(os.sched_getaffinity(pid)))
+    return sorted(processors, key=sorted)
+
+
+def children_of(server: Server) -> list[int]:
+    """Return the processes of a server."""
+    return [int(pid) for pid in Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()]
 
 
 def test_with_a_process_for_each_processor_each_has_its_own_and_who_replaces_it_has_the_same(
-    tmp_path: Path, environment: Mapping[str, str]
+    tmp_path: Path, environment: Mapping[str, str], allowed: Processors
 ) -> None:
-    workers = len(ALLOWED)
-    own = Counter(frozenset({processor}) for processor in ALLOWED)
-    with Server(tmp_path, environment, workers=workers) as server:
-        before = processors_of(server, workers)
-        assert Counter(before.values()) == own
+    own = [frozenset({processor}) for processor in sorted(allowed)]
+    with Server(tmp_path, environment, workers=len(allowed)) as server:
+        eventually(lambda: processors_of(server) == own, 30, lambda: f"{processors_of(server)} is not {own}")
 
-        lost = max(before)
+        lost = max(children_of(server))
         os.kill(lost, signal.SIGKILL)
-        eventually(lambda: server.log.count("Booting worker") == workers + 1, 30, "a new process")
+        eventually(lambda: lost not in children_of(server), 30, "the end of a process")
 
-        assert Counter(processors_of(server, workers).values()) == own
+        eventually(lambda: processors_of(server) == own, 30, lambda: f"{processors_of(server)} is not {own}")
 
 
 def test_a_process_of_fewer_than_there_are_processors_may_run_on_any(
-    tmp_path: Path, environment: Mapping[str, str]
+    tmp_path: Path, environment: Mapping[str, str], allowed: Processors
 ) -> None:
     with Server(tmp_path, environment, workers=1) as server:
-        assert set(processors_of(server, 1).values()) == {frozenset(ALLOWED)}
+        assert server.is_ready(), "its processor would have been chosen by now"
+        assert processors_of(server) == [allowed]
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,8 @@ def transport_cases() -> Iterator[Case]:
         "application/json; charset=utf-7",
         "application/json; charset=utf-16",
         "application/json; v=1",
+        "application/json; charset*=utf-8''utf-8",
+        "application/json; charset*0*=utf-8",
     ):
         yield Case(8, f"media {media}", with_key(body(REPORT), [("Content-Type", media)]), (415,))
 

@@ -127,6 +127,10 @@ def test_a_source_of_the_file_takes_its_secret_from_the_environment(make: Make) 
         (FILE.replace("100/minute", "many"), "no rate limit"),
         (FILE.replace(":Address", ":Nothing"), "can't be imported"),
         (FILE.replace(', "crm.add"]', "]"), "creates crm.add"),
+        ("auth = 'keys'", "lets in nobody"),
+        ("[sources.a]\nscheme='none'\nsecrets=['s']\nevents={'*'='b'}", "secrets, which its scheme none does not"),
+        ("[sources.a]\nscheme='stripe'\nsecrets=['s']\nalgorithm='md5'\nevents={'*'='b'}", "only hmac has algorithm"),
+        ("[sources.a]\nscheme='none'\nmax_body_bytes=0\nevents={'*'='b'}", "max_body_bytes must be at least 1"),
         ("auth = 'keys'\n[sources.a]\nscheme='hmac'\nsecrets=['s']\nevents={'*'='b'}", "signature_header"),
     ],
 )

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from portico_celery.adapters.job_trigger.webhook_trigger import ApiKeys, RateLimits
+from portico_celery.adapters.job_trigger.webhook_trigger import ApiKeys, RateLimits, request_schema
 from tests.unit.webhook.mounted import MAIL, Mounted, a_key
 
 KEY = {"Idempotency-Key": "order-5"}
@@ -90,6 +90,21 @@ def test_what_was_accepted_once_is_replayed_also_when_it_would_be_too_late_now()
 
     assert [answer.status_code for answer in answers] == [202, 202]
     assert mounted.post("/jobs", soon, {"Idempotency-Key": "other"}).status_code == 429
+
+
+def test_what_was_accepted_once_is_replayed_also_when_its_time_is_long_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    mounted = Mounted()
+    then = {**MAIL, "scheduled_at": (datetime.now(UTC) - timedelta(seconds=200)).isoformat()}
+    taken = mounted.post("/jobs", then, KEY), mounted.post("/jobs/batch", {"jobs": [then]}, KEY)
+    monkeypatch.setattr(request_schema, "_LATE", timedelta(seconds=100))
+
+    again = mounted.post("/jobs", then, KEY), mounted.post("/jobs/batch", {"jobs": [then]}, KEY)
+
+    assert [answer.status_code for answer in (*taken, *again)] == [202] * 4
+    assert again[0].headers["Idempotency-Replayed"] == "true"
+    assert again[1].get_json()["jobs"][0]["replayed"] is True
+    assert mounted.post("/jobs", then, {"Idempotency-Key": "other"}).status_code == 400
+    assert mounted.post("/jobs/batch", {"jobs": [then]}).get_json()["jobs"][0]["status"] == 400
 
 
 def test_many_at_once_are_one_job() -> None:

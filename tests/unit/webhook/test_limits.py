@@ -61,6 +61,20 @@ def test_where_redis_is_away_each_process_counts_for_itself(caplog: pytest.LogCa
     assert any("rate_limit_storage_unavailable" in record.getMessage() for record in caplog.records)
 
 
+def test_a_batch_that_was_accepted_is_replayed_when_there_are_too_many_jobs_of_its_type() -> None:
+    mounted = Mounted(rate_limits=RateLimits(per_job_type={"email.send": "2/hour"}))
+    jobs, key = {"jobs": [MAIL, MAIL]}, {"Idempotency-Key": "k"}
+
+    first, again = (mounted.post("/jobs/batch", jobs, key).get_json() for _ in range(2))
+    other = mounted.post("/jobs/batch", jobs, {"Idempotency-Key": "other"}).get_json()
+
+    assert [(one["status"], one["replayed"]) for one in first["jobs"]] == [(202, False), (202, False)]
+    assert [(one["status"], one["replayed"]) for one in again["jobs"]] == [(202, True), (202, True)]
+    assert [one["job_id"] for one in again["jobs"]] == [one["job_id"] for one in first["jobs"]]
+    assert [one["status"] for one in other["jobs"]] == [429, 429]
+    assert len(mounted.jobs) == 2
+
+
 @pytest.mark.parametrize("limits", [{"per_caller": "many"}, {"per_job_type": {"a": "1"}}, {"storage": "mongodb://x"}])
 def test_a_limit_that_can_t_be_read_is_refused_at_start(limits: dict[str, object]) -> None:
     with pytest.raises(ConfigurationError):

@@ -227,3 +227,27 @@ def test_a_source_whose_job_type_nobody_knows_is_refused_at_start() -> None:
     portico.declare("repo.pushed")
     asyncio.run(trigger.start())
     assert trigger.is_running
+
+
+def test_a_source_may_have_a_limit_of_its_own_for_its_events() -> None:
+    large = body_of({"commits": ["x" * 1000] * 100})
+    sources = {
+        name: WebhookSource(scheme=GitHub("s"), events={"push": "repo.pushed"}, max_body_bytes=limit)
+        for name, limit in (("github", 200_000), ("others", None))
+    }
+    mounted = Mounted(sources=sources)
+
+    assert mounted.deliver("github", large, github(large)).status_code == 202
+    assert mounted.deliver("others", large, github(large)).status_code == 413
+
+
+def test_a_source_that_verifies_nothing_is_told_of_at_start(caplog: pytest.LogCaptureFixture) -> None:
+    Mounted(sources={"open": WebhookSource(scheme=NoVerification(), events={"*": "a"}), "github": of_push()})
+
+    told = [record.getMessage() for record in caplog.records if "webhook_source_not_verified" in record.getMessage()]
+    assert len(told) == 1
+    assert "source=open" in told[0]
+
+
+def of_push() -> WebhookSource:
+    return WebhookSource(scheme=GitHub("s"), events={"push": "repo.pushed"})

@@ -99,8 +99,11 @@ def require_json(request: HttpRequest) -> None:
 def _is_json(media_type: str) -> bool:
     media = Message()
     media["Content-Type"] = media_type
-    parameters = {name.lower(): value.lower() for name, value in (media.get_params() or [])[1:]}
-    return media.get_content_type() == JSON and parameters in ({}, {"charset": "utf-8"})
+    parameters = [(name.lower(), value) for name, value in (media.get_params() or [])[1:]]
+    if any(not isinstance(value, str) for _, value in parameters):  # in an encoding of its own, by RFC 2231
+        return False
+    told = {name: value.lower() for name, value in parameters}
+    return media.get_content_type() == JSON and told in ({}, {"charset": "utf-8"})
 
 
 def trigger_stopped() -> Problem:

@@ -42,10 +42,18 @@ _LIMITS = JsonLimits(nodes=200_000)
 
 @dataclass(frozen=True, kw_only=True)
 class _Item:
-    """A job of the batch on its way: what is wanted of it, or why it is refused."""
+    """A job of the batch on its way."""
 
     wanted: WebhookJobRequest
     key: IdempotencyKey | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Refused:
+    """A job of the batch that is refused, unless its key stands for one that was taken before."""
+
+    problem: Problem
+    key: IdempotencyKey | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,19 +89,20 @@ class BatchEndpoint:
             document={"accepted": accepted, "refused": len(outcomes) - accepted, "jobs": documents},
         )
 
-    def _item(self, request: HttpRequest, caller: Caller, index: int, document: Any) -> _Item | Problem:
+    def _item(self, request: HttpRequest, caller: Caller, index: int, document: Any) -> _Item | _Refused:
         """Read one job; its key is its own, or follows from the request's."""
+        key = None
         try:
-            wanted = job_request(document, now=self.clock(), schema=BatchItemSchema)
+            wanted = job_request(document, schema=BatchItemSchema)
             body = json.dumps(document, sort_keys=True).encode()
             key = idempotency_key(wanted.idempotency_key, scope=caller.name, body=body) or idempotency_key(
                 request.header("Idempotency-Key"), scope=caller.name, body=body, place=index
             )
-            return _Item(wanted=self.creation.permitted(wanted, caller), key=key)
+            return _Item(wanted=self.creation.permitted(wanted, caller, now=self.clock()), key=key)
         except Problem as problem:
-            return problem
+            return _Refused(problem=problem, key=key)
 
-    def _within_limits(self, items: Sequence[_Item | Problem]) -> list[_Item | Problem]:
+    def _within_limits(self, items: Sequence[_Item | _Refused]) -> list[_Item | _Refused]:
         """Refuse all jobs of a type that has too many."""
         counts = Counter(item.wanted.job_type for item in items if isinstance(item, _Item))
         too_many: dict[str, Problem] = {}
@@ -102,30 +111,44 @@ class BatchEndpoint:
                 self.limiter.count_jobs(job_type, number)
             except Problem as problem:
                 too_many[job_type] = problem
-        return [too_many.get(item.wanted.job_type, item) if isinstance(item, _Item) else item for item in items]
+        return [
+            _Refused(problem=too_many[item.wanted.job_type], key=item.key)
+            if isinstance(item, _Item) and item.wanted.job_type in too_many
+            else item
+            for item in items
+        ]
 
     @staticmethod
-    def _without_repeated_keys(items: Sequence[_Item | Problem]) -> list[_Item | Problem]:
+    def _without_repeated_keys(items: Sequence[_Item | _Refused]) -> list[_Item | _Refused]:
         seen: set[object] = set()
-        kept: list[_Item | Problem] = []
+        kept: list[_Item | _Refused] = []
         for item in items:
-            if isinstance(item, _Item) and item.key is not None and item.key.job_id in seen:
-                kept.append(
-                    Problem(HTTPStatus.BAD_REQUEST, "An earlier job of this batch has the same idempotency key.")
-                )
+            if item.key is not None and item.key.job_id in seen:
+                text = "An earlier job of this batch has the same idempotency key."
+                kept.append(_Refused(problem=Problem(HTTPStatus.BAD_REQUEST, text)))
                 continue
-            if isinstance(item, _Item) and item.key is not None:
+            if item.key is not None:
                 seen.add(item.key.job_id)
             kept.append(item)
         return kept
 
     async def _create(
-        self, items: Sequence[_Item | Problem], caller: Caller, request: HttpRequest
+        self, items: Sequence[_Item | _Refused], caller: Caller, request: HttpRequest
     ) -> list[Created | Problem]:
         good = [item for item in items if isinstance(item, _Item)]
         arguments = [noted(item.wanted, caller, item.key, request.request_id).arguments() for item in good]
         stored = iter(zip(good, await self.creator.create_each(arguments), strict=True))
-        return [self._settled(*next(stored), request) if isinstance(item, _Item) else item for item in items]
+        return [
+            self._settled(*next(stored), request) if isinstance(item, _Item) else await self._replayed(item)
+            for item in items
+        ]
+
+    async def _replayed(self, refused: _Refused) -> Created | Problem:
+        # What was taken once is taken again, also when it would now be late, or too much.
+        try:
+            return await self.creation.replayed(refused.key) or refused.problem
+        except Problem as problem:
+            return problem
 
     def _settled(self, item: _Item, result: Job | ValidationError, request: HttpRequest) -> Created | Problem:
         if isinstance(result, ValidationError):

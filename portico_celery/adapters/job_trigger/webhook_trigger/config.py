@@ -118,10 +118,6 @@ class WebhookConfig:
         """Whether a request may name this queue."""
         return self.allowed_queues is None or queue_name in self.allowed_queues
 
-    def body_limit(self, path: str) -> int:
-        """Return how many bytes a body may have at this path."""
-        return self.max_batch_bytes if path.endswith(f"{self.prefix}/jobs/batch") else self.max_body_bytes
-
     @property
     def has_jobs_api(self) -> bool:
         """Whether jobs can be listed and changed over HTTP."""

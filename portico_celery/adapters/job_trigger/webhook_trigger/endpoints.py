@@ -19,6 +19,9 @@ from portico_celery.adapters.job_trigger.webhook_trigger.problem import Problem
 from portico_celery.adapters.job_trigger.webhook_trigger.request_schema import job_request
 from portico_celery.adapters.job_trigger.webhook_trigger.source import WebhookEvent, WebhookSource
 
+# A sender that has been verified may have much to tell: a push of many commits, say.
+_OF_SENDERS = strict_json.JsonLimits(nodes=200_000)
+
 
 @dataclass(frozen=True, kw_only=True)
 class CreatingEndpoints:
@@ -34,18 +37,20 @@ class CreatingEndpoints:
         """Answer ``POST {prefix}/jobs``."""
         caller = self.admission.admit_caller(request)
         key = idempotency_key(request.header("Idempotency-Key"), scope=caller.name, body=request.body)
-        wanted = job_request(parsed(request.body), now=self.clock())
+        wanted = job_request(parsed(request.body))
         # Only now does a stop have to wait for us: a client that sends its body slowly does not hold it up.
         with self.activity.admission() as admitted:
             if not admitted:
                 raise trigger_stopped()
-            created = await self.creation.create(wanted, caller, key=key, request_id=request.request_id)
+            created = await self.creation.create(
+                wanted, caller, key=key, request_id=request.request_id, now=self.clock()
+            )
         return self._accepted(created, job_url(request, created) if self.shows_jobs else None)
 
     async def receive(self, request: HttpRequest, name: str, source: WebhookSource) -> HttpAnswer:
         """Answer ``POST {prefix}/<source>``."""
         caller = self.admission.admit_sender(request, name, source)
-        document = parsed(request.body)
+        document = parsed(request.body, _OF_SENDERS)
         if not isinstance(document, dict):
             raise Problem(HTTPStatus.BAD_REQUEST, "The body must be a JSON object.")
         greeting = source.scheme.handshake(document)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
@@ -15,7 +16,11 @@ from portico_celery.adapters.job_trigger.webhook_trigger.config import WebhookCo
 from portico_celery.adapters.job_trigger.webhook_trigger.idempotency import IdempotencyKey, webhook_metadata
 from portico_celery.adapters.job_trigger.webhook_trigger.problem import Problem
 from portico_celery.adapters.job_trigger.webhook_trigger.rate_limits import RateLimiter
-from portico_celery.adapters.job_trigger.webhook_trigger.request_schema import WebhookJobRequest, invalid_fields
+from portico_celery.adapters.job_trigger.webhook_trigger.request_schema import (
+    WebhookJobRequest,
+    invalid_fields,
+    require_near,
+)
 from portico_celery.ports.job import Job
 from portico_celery.ports.job_reader import JobReader
 
@@ -49,11 +54,20 @@ class JobCreation:
         self._create = create
 
     async def create(
-        self, wanted: WebhookJobRequest, caller: Caller, *, key: IdempotencyKey | None, request_id: str
+        self,
+        wanted: WebhookJobRequest,
+        caller: Caller,
+        *,
+        key: IdempotencyKey | None,
+        request_id: str,
+        now: datetime | None = None,
     ) -> Created:
-        """Create the job, or find the one that the key stands for. Raises Problem, and what the creator raises."""
+        """Create the job, or find the one that the key stands for. Raises Problem, and what the creator raises.
+
+        By ``now`` the time is judged that a caller asks for; what our own configuration asks for is not.
+        """
         try:
-            wanted = self.permitted(wanted, caller)
+            wanted = self.permitted(wanted, caller, now=now)
             self._limiter.count_jobs(wanted.job_type)
             await self._backlog.require_room(wanted.job_type, wanted.queue_name or self._config.default_queue)
         except Problem:
@@ -74,8 +88,10 @@ class JobCreation:
         key.require_same(job)
         return Created(job=job, replayed=True)
 
-    def permitted(self, wanted: WebhookJobRequest, caller: Caller) -> WebhookJobRequest:
+    def permitted(self, wanted: WebhookJobRequest, caller: Caller, *, now: datetime | None = None) -> WebhookJobRequest:
         """Return the request with what the configuration adds to it. Raises Problem: 400 or 403."""
+        if now is not None:
+            require_near(wanted.scheduled_at, now)
         self._require_valid_payload(wanted)
         if not (self._config.allows(wanted.job_type) and caller.may_create(wanted.job_type)):
             raise type_refused()

@@ -22,8 +22,8 @@ _MAX_SHOWN_NAME = 60
 # Both as JavaScript reads them too, for they stand in the OpenAPI document; "$" alone would let a line end follow.
 _JOB_TYPE = re.compile(r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$(?!\n)")
 _QUEUE = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.:-]{0,199}$(?!\n)")
-# Celery's and RabbitMQ's own, and ours for what no worker can read.
-_RESERVED_QUEUE = re.compile(r"^(amq\.|.*celery\.pidbox|celeryev|portico\.parked)")
+# RabbitMQ's, Celery's and kombu's own, which on Redis are keys beside the queues; and ours for what no worker can read.
+_RESERVED_QUEUE = re.compile(r"^(amq\.|.*celery\.pidbox|celeryev|celery_delayed|unacked|_kombu|portico\.parked)")
 _LATE, _FAR = timedelta(minutes=5), timedelta(days=366)
 
 
@@ -141,19 +141,18 @@ class BatchItemSchema(JobRequestSchema):
 _schemas: Mapping[type[Schema], Schema] = {kind: kind() for kind in (JobRequestSchema, BatchItemSchema)}
 
 
-def job_request(document: Any, *, now: datetime, schema: type[Schema] = JobRequestSchema) -> WebhookJobRequest:
+def job_request(document: Any, *, schema: type[Schema] = JobRequestSchema) -> WebhookJobRequest:
     """Read a request from its JSON value. Raises Problem (400), with what is wrong by field."""
     if not isinstance(document, dict):
         raise Problem(HTTPStatus.BAD_REQUEST, "The body must be a JSON object.")
     try:
-        wanted = WebhookJobRequest(**_schemas[schema].load(document))
+        return WebhookJobRequest(**_schemas[schema].load(document))
     except ValidationError as error:
         raise invalid_fields(error.messages_dict) from None
-    _require_near(wanted.scheduled_at, now)
-    return wanted
 
 
-def _require_near(moment: datetime | None, now: datetime) -> None:
+def require_near(moment: datetime | None, now: datetime) -> None:
+    """Refuse a time that a caller can't mean. Raises Problem (400)."""
     if moment is not None and not -_LATE <= moment - now <= _FAR:
         errors = {"scheduled_at": ["Must be at most 366 days ahead, and not more than 5 minutes past."]}
         raise invalid_fields(errors)

@@ -53,7 +53,12 @@ class Routes:
         )
         jobs: dict[str, Endpoint] = {"POST": creating.create_job}
         further = [
-            self._route(f"/{name}", f"source_{name}", {"POST": partial(creating.receive, name=name, source=source)})
+            self._route(
+                f"/{name}",
+                f"source_{name}",
+                {"POST": partial(creating.receive, name=name, source=source)},
+                source.max_body_bytes,
+            )
             for name, source in self._config.sources.items()
         ]
         if self._batches and isinstance(self._creator, BatchJobCreator):

@@ -71,12 +71,16 @@ class WebhookSource:
     """``events`` maps a type of event to a job type or an EventJob; or it is a function that returns the request.
 
     What it does not map is answered 202, and ignored. An event is one job, however often it is delivered.
+    ``max_body_bytes`` is the limit of its events, where they may be larger than other requests, or shall be smaller.
     """
 
     scheme: SenderScheme
     events: Events
+    max_body_bytes: int | None = None
 
     def __post_init__(self) -> None:
+        if self.max_body_bytes is not None and self.max_body_bytes < 1:
+            raise ConfigurationError(f"max_body_bytes must be at least 1, not {self.max_body_bytes}")
         if not callable(self.events) and not self.events:
             raise ConfigurationError("a source needs at least one event that becomes a job")
 

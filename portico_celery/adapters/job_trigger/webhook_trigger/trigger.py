@@ -15,6 +15,7 @@ from portico_celery.adapters.job_trigger.webhook_trigger.openapi import OpenApiD
 from portico_celery.adapters.job_trigger.webhook_trigger.problem import Problem
 from portico_celery.adapters.job_trigger.webhook_trigger.request_schema import WebhookJobRequest
 from portico_celery.adapters.job_trigger.webhook_trigger.routes import Routes
+from portico_celery.adapters.job_trigger.webhook_trigger.verification.no_verification import NoVerification
 from portico_celery.exceptions import ConfigurationError, UnknownJobType, ValidationError
 from portico_celery.ports.job import Job
 from portico_celery.ports.job_creator import JobCreator
@@ -76,6 +77,9 @@ class WebhookTrigger(JobTrigger):
         logger.info("starting_webhook_trigger", **scope)
         if self.config.authentication is None:
             _warn_of_open_door(self.config)
+        for name, source in self.config.sources.items():
+            if isinstance(source.scheme, NoVerification):
+                logger.warning("webhook_source_not_verified", source=name, advice=_NOT_VERIFIED)
         logger.info("webhook_trigger_started", **scope)
 
     async def stop(self) -> None:
@@ -109,6 +113,9 @@ class WebhookTrigger(JobTrigger):
             self._activity.job_created()
             logger.info("job_created_from_webhook", job_id=str(job.id), job_type=job.job_type)
         return job
+
+
+_NOT_VERIFIED = "anyone who reaches its address can create its jobs: use the scheme that the sender signs by"
 
 
 def _require_known_types(config: WebhookConfig, creator: JobCreator) -> None:
