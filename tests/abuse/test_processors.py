@@ -30,14 +30,14 @@ def test_with_a_process_for_each_processor_each_has_its_own_and_who_replaces_it_
     workers = len(ALLOWED)
     own = Counter(frozenset({processor}) for processor in ALLOWED)
     with Server(tmp_path, environment, workers=workers) as server:
-        before = processors_of(server, workers)
-        assert Counter(before.values()) == own
+        # A process is there, and says so, a moment before it keeps to its own.
+        eventually(lambda: Counter(processors_of(server, workers).values()) == own, 30, "each on its own processor")
 
-        lost = max(before)
+        lost = max(processors_of(server, workers))
         os.kill(lost, signal.SIGKILL)
         eventually(lambda: server.log.count("Booting worker") == workers + 1, 30, "a new process")
 
-        assert Counter(processors_of(server, workers).values()) == own
+        eventually(lambda: Counter(processors_of(server, workers).values()) == own, 30, "each on its own again")
 
 
 def test_a_process_of_fewer_than_there_are_processors_may_run_on_any(
