@@ -38,6 +38,7 @@ def test_with_a_process_for_each_processor_each_has_its_own_and_who_replaces_it_
         eventually(lambda: server.log.count("Booting worker") == workers + 1, 30, "a new process")
 
         eventually(lambda: Counter(processors_of(server, workers).values()) == own, 30, "each on its own again")
+        eventually(server.is_ready, 30, "a server that can be stopped")
 
 
 def test_a_process_of_fewer_than_there_are_processors_may_run_on_any(
