@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
+import signal
 import socket
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -60,6 +62,7 @@ class Server(Program):
         also_at: str | None = None,
     ) -> None:
         self.port = port or free_port()
+        self._workers = workers
         command = [sys.executable, "-m", "gunicorn", "-c", "python:webhook_app.gunicorn_conf"]
         command += ["--workers", str(workers), "--bind", f"127.0.0.1:{self.port}"]
         command += [] if also_at is None else ["--bind", also_at]
@@ -67,11 +70,19 @@ class Server(Program):
         super().__init__(f"web-{uuid4().hex}", command, directory=directory, environment=environment)
 
     def is_ready(self) -> bool:
-        """Whether it answers."""
+        """Whether it answers, and all of its processes hear what they are told."""
         try:
-            return self.send("GET", "/health/live").status == http.HTTPStatus.OK
+            return self.send("GET", "/health/live").status == http.HTTPStatus.OK and self.has_all_processes()
         except OSError:
             return False
+
+    def has_all_processes(self) -> bool:
+        """Whether there are as many processes as there should be, all of which can be told to stop.
+
+        One that is just being made misses it, and is killed when the time for a graceful stop is over.
+        """
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        return len(children) == self._workers and all(map(_hears_signals, children))
 
     def send(self, method: str, path: str, body: bytes = b"", headers: Headers = ()) -> Answer:
         """Send a request with exactly these headers, and the body's length."""
@@ -95,6 +106,12 @@ class Server(Program):
                 return _answer(response)
             except (ConnectionError, http.client.HTTPException):
                 return Answer(0, {}, b"")
+
+
+def _hears_signals(pid: str) -> bool:
+    """Whether a process of gunicorn's has its own signal handlers: of SIGABRT last, for which its parent has none."""
+    found = re.search(r"^SigCgt:\s*(\w+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return found is not None and bool(int(found[1], 16) >> (signal.SIGABRT - 1) & 1)
 
 
 def _answer(response: http.client.HTTPResponse) -> Answer:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
-from concurrent.futures import ThreadPoolExecutor
+import socket
 from pathlib import Path
 
 import pytest
@@ -22,21 +23,33 @@ def test_a_request_that_is_under_way_is_answered_before_the_server_ends(
     with (
         own_schema(postgres_url) as store,
         a_target(directory, broker=amqp_url, store=store, redis=redis_url) as target,
-        ThreadPoolExecutor(1) as threads,
+        socket.create_connection(("127.0.0.1", target.server.port), timeout=30) as connection,
     ):
         job_id = create(body(REPORT))(target).document["job_id"]
         # No worker runs: it waits as long as it may.
-        waiting = threads.submit(target.server.send, "GET", f"{JOBS}/{job_id}?wait=4", b"", [target.as_shop])
-        eventually(lambda: _established(target.server.port), describe="a request that is under way")
+        request = f"GET {JOBS}/{job_id}?wait=4 HTTP/1.1\r\nHost: x\r\n{': '.join(target.as_shop)}\r\n\r\n"
+        connection.sendall(request.encode())
+        eventually(lambda: _has_read(*ends(connection)), describe="a request that is under way")
 
         os.kill(target.server.pid, signal.SIGTERM)
 
-        assert waiting.result().status == 200
+        response = http.client.HTTPResponse(connection)
+        response.begin()
+        assert response.status == 200
         eventually(lambda: not target.server.running, 20, "the end of the server")
         assert target.rows() == 1
 
 
-def _established(port: int) -> bool:
-    """Whether a connection to the port is open: 01 is ESTABLISHED in /proc/net/tcp."""
-    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    return any(line[1].endswith(f":{port:04X}") and line[3] == "01" for line in lines)
+def ends(connection: socket.socket) -> tuple[int, int]:
+    """Return the server's port, and the client's."""
+    return connection.getpeername()[1], connection.getsockname()[1]
+
+
+def _has_read(port: int, other: int) -> bool:
+    """Whether the program that listens at a port has read all that was sent to it from the other one."""
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, local, remote, _, queues, _, _, _, _, inode, *_ = line.split()
+        if local.endswith(f":{port:04X}") and remote.endswith(f":{other:04X}"):
+            # A connection that no program has taken over yet has no inode.
+            return inode != "0" and queues.endswith(":00000000")
+    return False

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 from uuid import UUID
 
 from portico_celery.lifecycle import Failed, Released, Succeeded, decide
@@ -14,6 +15,7 @@ from portico_celery.ports.job import JobStatus
 from portico_celery.ports.job_claims import JobClaims, KnownTypes
 from portico_celery.ports.job_reader import JobRecord
 from portico_celery.ports.job_store import ClaimedJob
+from tests.contracts.job_queue_contract import at
 from tests.contracts.queues import A_MOMENT, PATIENCE, QueueUnderTest
 from tests.waiting import eventually
 
@@ -73,8 +75,9 @@ class JobClaimsContract:
         failed = decide(claimed.job, Failed(error=ValueError("no"), traceback="Traceback: here"), retry_delay=A_MOMENT)
         assert jobs.run(claims(jobs).finish(claimed, failed)) is True
         assert record(jobs, claimed).attempts[0].traceback == "Traceback: here"
-        assert jobs.dequeue(0) is None
-        assert (take(jobs).job.retry_count, claimed.attempt) == (1, 1)
+        again = take(jobs)
+        assert (again.job.retry_count, claimed.attempt) == (1, 1)
+        assert at(again.job.started_at) - at(claimed.job.started_at) >= timedelta(seconds=A_MOMENT)
 
     def test_a_job_that_is_given_back_has_spent_no_retry(self, jobs: QueueUnderTest) -> None:
         jobs.enqueued(max_retries=0)

@@ -17,7 +17,7 @@ from typing import Any
 from tests.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
-SECONDS = 30
+SECONDS = 60
 
 
 class DemoProcess:

@@ -14,8 +14,8 @@ SEED = int(os.environ.get("PORTICO_FAULTS_SEED") or random.SystemRandom().randra
 os.environ["PORTICO_FAULTS_SEED"] = str(SEED)
 #: By this name a test's report carries the lines of its figures.
 FIGURES = "figures"
-#: For pytest-timeout: what hangs shows its stacks.
-TIMEOUT = 1_800 if FULL else 120
+#: For pytest-timeout: what hangs shows its stacks. Some start several servers and workers, on whatever machine.
+TIMEOUT = 1_800 if FULL else 300
 
 LEASE = 3.0
 SWEEP = 0.5

@@ -17,8 +17,8 @@ KILL_EVERY = 2.0
 #: As many as the workers can do on two cores, or less.
 JOBS_PER_SECOND = size(20, 150)
 JOB_SECONDS = size(0.1, 0.01)
-#: Long enough to be in the middle of.
-AIMED_AT_SECONDS = 0.1
+#: Long enough to be in the middle of, also for a machine that takes its time to kill.
+AIMED_AT_SECONDS = 0.5
 CONCURRENCY = 2
 #: How many runs can have been under way when a worker was killed.
 BOUND = KILLS * CONCURRENCY

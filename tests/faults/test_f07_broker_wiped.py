@@ -20,7 +20,7 @@ from tests.services import PrivateRabbitMQ, PrivateRedis
 pytestmark = pytest.mark.timeout(TIMEOUT)
 
 JOBS = size(500, 5_000)
-RECOVERY_SECONDS = size(30.0, 180.0)
+RECOVERY_SECONDS = size(60.0, 180.0)
 
 
 def wipe_and_judge(system: System, report: Report, broker: str, wipe: Callable[[], None]) -> None:

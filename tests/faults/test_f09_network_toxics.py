@@ -33,8 +33,8 @@ LINKS = (*BROKER_LINKS, *STORE_LINKS)
 TOXIC_SECONDS = size(2.0, 10.0)
 CREATES_PER_SECOND = 50
 SECONDS = 90.0
-#: Promised are 2.5 s; the rest is for a busy machine.
-MOST_SECONDS = 4.0
+#: Promised are 2.5 s; the rest is for a busy machine. The fast size runs beside other tests.
+MOST_SECONDS = size(6.0, 4.0)
 
 
 @dataclass(kw_only=True)

@@ -24,8 +24,9 @@ def pause_a_worker(system: System, seconds: list[float]) -> None:
     """Freeze the worker that has begun all jobs, let another do them, and have the first come back."""
     before = len(system.ledger.starts)
     frozen = system.workers.start("threads", len(seconds))
-    # Some second attempts end while the first worker stands still, others when it has come back.
-    jobs = system.create_all({"payload": {"seconds": [1.0, last]}} for last in seconds)
+    # The first attempts are over when their worker comes back, and not before it stands still. Some second attempts end
+    # meanwhile, others later.
+    jobs = system.create_all({"payload": {"seconds": [2 * LEASE, last]}} for last in seconds)
     eventually(lambda: len(system.ledger.starts) == before + len(jobs), 10, "the start of all jobs")
     frozen.freeze()
     until = time.monotonic() + 3 * LEASE

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from tests.faults.conftest import Report
-from tests.faults.sizes import TIMEOUT, size
+from tests.faults.sizes import TIMEOUT
 from tests.faults.system import a_system
 from tests.faults.verdict import judge, stale_ends
 
 pytestmark = pytest.mark.timeout(TIMEOUT)
 
-LEASE = size(2.0, 3.0)
+LEASE = 3.0
 WAYS = ("await", "sleep", "loop")
 OF_NO_HELP = "interpreter held"  # no thread can renew a lease then
 

@@ -26,9 +26,9 @@ UNKNOWN_JOBS = size(300, 3_000)
 KNOWN_JOBS = size(20, 100)
 GRACE = 3.0
 #: What Celery takes to end around the grace, and what this machine may take longer.
-SLACK = 7.0
+SLACK = size(15.0, 7.0)
 #: Within this a job starts though there are so many others before it.
-START_SECONDS = size(10.0, 60.0)
+START_SECONDS = size(30.0, 60.0)
 DRAIN_SECONDS = size(80.0, 600.0)
 
 

@@ -18,7 +18,8 @@ from tests.services import PrivateRedis
 
 pytestmark = pytest.mark.timeout(TIMEOUT)
 
-JOBS = size(600, 5_000)
+#: So many that those who are ready first don't do them all.
+JOBS = size(1_000, 5_000)
 CALLERS = size(40, 200)
 WORKERS = size(2, 4)
 THREADS = 2

@@ -15,8 +15,10 @@ from tests.integration.worker_process import Journey, a_journey
 from tests.services import PrivateRabbitMQ
 
 CREATES = 50
-# Whoever waited for a broker would take longer: its connection, its confirmation or its timeout.
-AT_ONCE_SECONDS = 1.5
+# Whoever waited for a broker would take longer: until it is back, or for one of the publisher's timeouts (5 s).
+AT_ONCE_SECONDS = 4.0
+# What a disk or a processor that others use may add to a create, by the median; a wait would be far longer.
+SLACK = 0.1
 # A worker tries to reconnect after 2, 4, 6 seconds.
 RECOVERY_SECONDS = 40.0
 
@@ -57,7 +59,7 @@ def test_creating_takes_no_longer_while_the_broker_is_down_and_the_jobs_run_when
     without_broker, seconds_down = create(journey, CREATES)
     assert_stored(journey, without_broker)
     assert not journey.portico.flush(0.1)
-    assert statistics.median(seconds_down) <= 3 * statistics.median(seconds_up) + 0.005
+    assert statistics.median(seconds_down) <= 3 * statistics.median(seconds_up) + SLACK
     assert max(seconds_down) < AT_ONCE_SECONDS
 
     node.start()

@@ -9,7 +9,8 @@ import pytest
 from portico_celery.ports.job import JobStatus
 from tests.integration.worker_process import POOLS, a_journey
 
-SETTINGS = {"lease_seconds": 1.5, "sweep_seconds": 0.2}
+# A run hears within a third of its lease that its job was cancelled.
+SETTINGS = {"lease_seconds": 4.5, "sweep_seconds": 0.2}
 
 
 @pytest.mark.parametrize("pool", POOLS)

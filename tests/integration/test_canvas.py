@@ -26,7 +26,7 @@ from tests.integration.dying_backend import BEFORE_THE_CHORD, BEFORE_THE_RESULT,
 from tests.integration.worker_process import Journey, a_journey
 
 SECONDS = 30
-SETTINGS = {"retry_base_delay": 0.3, "sweep_seconds": 0.2, "lease_seconds": 1.5}
+SETTINGS = {"retry_base_delay": 0.3, "sweep_seconds": 0.2, "lease_seconds": 3.0}
 
 
 @dataclass(kw_only=True)
@@ -69,7 +69,7 @@ class Canvas:
         if how == "cancel_job":
             assert self.journey.portico.sync.cancel_job(task_id)
         else:
-            self.app.control.revoke(task_id, reply=True, timeout=5, limit=1)
+            self.app.control.revoke(task_id, reply=True, timeout=20, limit=1)
 
     def was_never_created(self, signature: Any) -> bool:
         return self.journey.portico.sync.get_record(signature.options["task_id"]) is None

@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -89,12 +90,18 @@ def flower(journey: Journey) -> Iterator[Flower]:
 
 
 @pytest.fixture
-def busy(journey: Journey) -> list[UUID]:
-    """Both processes of the worker have a job that lasts; the others wait behind them."""
-    jobs = [journey.create("journey.succeed", {"seconds": 3}) for _ in range(2)]
+def busy(journey: Journey, tmp_path: Path) -> Iterator[Path]:
+    """Both processes of the worker have a job that lasts until there is this file; the others wait behind them."""
+    may_end = tmp_path / "may-end"
+    jobs = [journey.create("journey.succeed", {"until": str(may_end)}) for _ in range(2)]
+    try:
+        for job_id in jobs:
+            journey.started(job_id)
+        yield may_end
+    finally:
+        may_end.touch()
     for job_id in jobs:
-        journey.started(job_id)
-    return jobs
+        journey.completed(job_id)
 
 
 def test_a_job_is_shown_under_its_type_with_its_id_and_a_summary_that_hides_secrets(
@@ -151,22 +158,26 @@ def test_a_job_that_no_worker_has_taken_is_shown_as_waiting(journey: Journey, fl
     assert shown["routing_key"] == nobody
 
 
-@pytest.mark.usefixtures("busy")
-def test_a_job_that_a_busy_worker_has_fetched_is_shown_as_received(journey: Journey, flower: Flower) -> None:
+def test_a_job_that_a_busy_worker_has_fetched_is_shown_as_received(
+    journey: Journey, flower: Flower, busy: Path
+) -> None:
     job_id = journey.create("journey.succeed")
 
     shown = flower.shows(job_id, "RECEIVED")
 
     assert shown["name"] == "journey.succeed"
+    busy.touch()
     flower.shows(job_id, "SUCCESS")
 
 
-@pytest.mark.usefixtures("busy")
-def test_a_job_that_is_cancelled_before_its_turn_is_shown_as_revoked(journey: Journey, flower: Flower) -> None:
+def test_a_job_that_is_cancelled_before_its_turn_is_shown_as_revoked(
+    journey: Journey, flower: Flower, busy: Path
+) -> None:
     job_id = journey.create("journey.succeed")
     flower.shows(job_id, "RECEIVED")
 
     assert journey.portico.sync.cancel_job(job_id)
+    busy.touch()
 
     flower.shows(job_id, "REVOKED")
     assert journey.ledger(job_id, "start") == []
@@ -181,14 +192,14 @@ def test_a_running_job_that_is_cancelled_is_shown_as_revoked(journey: Journey, f
     flower.shows(job_id, "REVOKED")
 
 
-@pytest.mark.usefixtures("busy")
-def test_revoke_cancels_a_job_that_waits(journey: Journey, flower: Flower) -> None:
+def test_revoke_cancels_a_job_that_waits(journey: Journey, flower: Flower, busy: Path) -> None:
     job_id = journey.create("journey.succeed")
     flower.shows(job_id, "RECEIVED")
 
     flower.revoke(job_id)
 
     cancelled(journey, job_id)
+    busy.touch()
     flower.shows(job_id, "REVOKED")
     assert journey.ledger(job_id, "start") == []
 

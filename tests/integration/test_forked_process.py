@@ -43,7 +43,7 @@ for number in range(int(sys.argv[2])):
     create(number)
     child = os.fork()
     if child == 0:
-        signal.alarm(5)
+        signal.alarm(20)
         create(number)
         os._exit(0)
     busy.clear()  # the file's lock is the child's to have: only the fork met a busy process

@@ -113,11 +113,17 @@ class Parked:
         self.total = 0
 
     def all_there(self) -> bool:
+        others = []
         while (message := self._queue.get()) is not None:
             if (case := message.headers.get(CASE)) in self._cases:
                 self.messages[case] = message
                 self.total += 1
                 message.ack()
+            else:
+                others.append(message)
+        # At once, as somebody may look for them, who has ours in hand.
+        for message in others:
+            message.requeue()
         return self._cases <= set(self.messages)
 
 

@@ -38,7 +38,9 @@ T = TypeVar("T")
 PATIENCE = 20.0
 # For how long a job is looked for that must not come.
 A_MOMENT = 0.3
-LEASE = 1.0
+# No lease is over while a test does its work, though the machine may stand still for a moment: but for those of the
+# tests that are about it, which have the short one.
+LEASE, SHORT_LEASE = 30.0, 2.0
 JOB_TYPE = "pull.work"
 BROKERS = ("rabbitmq", "redis", "memory")
 
@@ -70,6 +72,11 @@ class Pulling:
         portico.declare(JOB_TYPE, queue=self.queue_name)
         self.opened.append(portico)
         return portico
+
+    def reopen(self, **settings: float) -> None:
+        """Go on with other portico_ settings, without the prefix."""
+        self.settings.update(settings)
+        self.portico = self.another()
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return self.loop.run(coroutine)
@@ -212,10 +219,13 @@ def test_an_empty_queue_answers_none_when_the_time_is_over(pulling: Pulling) -> 
         assert pulling.dequeue(timeout) is None
         late.append(time.monotonic() - began - timeout)
     assert min(late) >= -0.001
-    assert statistics.median(late) < 0.1, late
+    assert statistics.median(late) < 0.5, late
 
 
 def test_who_waits_is_woken_by_a_new_job(pulling: Pulling) -> None:
+    # Whoever was woken by the sweep would wait for longer than a busy machine takes.
+    pulling.reopen(sweep_seconds=10.0)
+
     async def wake_up() -> float:
         waiting = asyncio.create_task(pulling.adapter.dequeue(pulling.queue_name, PATIENCE))
         await asyncio.wait([waiting], timeout=0.05)
@@ -225,8 +235,8 @@ def test_who_waits_is_woken_by_a_new_job(pulling: Pulling) -> None:
         assert job is not None
         return time.monotonic() - began
 
-    # A few milliseconds on an idle machine; far less than any timer of ours on a busy one.
-    assert statistics.median(pulling.run(wake_up()) for _ in range(9)) < 0.15
+    # A few milliseconds on an idle machine; far less than the timers on a busy one.
+    assert statistics.median(pulling.run(wake_up()) for _ in range(9)) < 0.5
 
 
 def test_a_caller_that_is_cancelled_at_any_moment_leaves_no_job_behind(pulling: Pulling) -> None:
@@ -274,22 +284,24 @@ def test_a_job_that_was_claimed_for_a_cancelled_caller_is_given_back_and_may_sti
 
 
 def test_the_lease_of_a_job_is_renewed_until_it_is_settled_here_or_elsewhere(pulling: Pulling) -> None:
+    pulling.reopen(lease_seconds=SHORT_LEASE)
     here, elsewhere = pulling.create(max_retries=0), pulling.create(max_retries=0)
     assert {pulling.take().id, pulling.take().id} == {here.id, elsewhere.id}
     # Somebody sweeps all the while, and would take them for lost.
-    assert pulling.dequeue(3 * LEASE) is None
+    assert pulling.dequeue(2 * SHORT_LEASE) is None
     assert pulling.status(here.id) is pulling.status(elsewhere.id) is JobStatus.RUNNING
 
     pulling.run(pulling.adapter.acknowledge(here.id))
     pulling.run(pulling.another().queue.acknowledge(elsewhere.id))
 
-    assert pulling.dequeue(LEASE) is None
+    assert pulling.dequeue(SHORT_LEASE) is None
     assert pulling.status(here.id) is pulling.status(elsewhere.id) is JobStatus.COMPLETED
 
 
 def test_the_jobs_of_a_closed_adapter_may_be_settled_by_another_or_come_back_after_their_lease(
     pulling: Pulling,
 ) -> None:
+    pulling.reopen(lease_seconds=SHORT_LEASE)
     settled, left = pulling.create(), pulling.create()
     first = pulling.another().queue
     assert {pulling.run(first.dequeue(pulling.queue_name, PATIENCE)).id for _ in range(2)} == {settled.id, left.id}  # type: ignore[union-attr]
@@ -316,8 +328,7 @@ def test_who_waits_when_the_adapter_is_closed_is_answered_and_the_next_call_open
 
 
 def test_lost_messages_scheduled_jobs_and_retries_come_without_any_worker(pulling: Pulling) -> None:
-    pulling.settings["knock_seconds"] = 0.3
-    pulling.portico = pulling.another()
+    pulling.reopen(knock_seconds=0.3)
     lost = pulling.create()
     with pulling.broker_queue() as queue:
         assert queue.purge() == 1
@@ -338,8 +349,7 @@ def test_the_adapter_ceases_to_sweep_when_nobody_waits_and_begins_again(
     pulling: Pulling, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sweep_on_demand, "_LINGER_SECONDS", 0.1)
-    pulling.settings["knock_seconds"] = 0.3
-    pulling.portico = pulling.another()
+    pulling.reopen(knock_seconds=0.3)
     assert pulling.dequeue(0) is None
     # Lingers for a moment, and looks again at the next of its turns.
     eventually(lambda: pulling.portico._io.get().writes._turns == [], PATIENCE)
@@ -385,7 +395,7 @@ def test_a_plain_clients_message_becomes_a_job_where_its_type_is_declared(pullin
 
 def test_a_plain_clients_job_is_not_early_and_one_that_has_expired_is_dropped(pulling: Pulling) -> None:
     pulling.send(expires=datetime.now(UTC) - timedelta(seconds=1))
-    eta = datetime.now(UTC) + timedelta(seconds=1.0)
+    eta = datetime.now(UTC) + timedelta(seconds=3.0)
     task_id = pulling.send(eta=eta)
 
     assert pulling.dequeue(A_MOMENT) is None
@@ -507,7 +517,14 @@ def test_messages_that_cannot_be_read_are_parked_and_the_job_behind_them_comes(p
 
     assert pulling.take().id == job.id
 
-    assert parked(pulling, set(cases)) == set(cases)
+    found: set[str] = set()
+
+    def all_found() -> bool:
+        found.update(parked(pulling, set(cases)))
+        return found == set(cases)
+
+    # Other processes' tests may hold some of them for a moment, in search of their own.
+    eventually(all_found, PATIENCE, lambda: f"all but {set(cases) - found}")
 
 
 def parked(pulling: Pulling, cases: set[str]) -> set[str]:
@@ -595,7 +612,7 @@ def test_who_waits_waits_on_while_the_broker_is_down(
         began = time.monotonic()
         assert pulling.dequeue(1.0) is None
         assert pulling.dequeue(0) is None
-        assert time.monotonic() - began < 3.0
+        assert time.monotonic() - began < 8.0  # and not for the broker, which is away for as long as we like
 
         async def wait_for_the_broker() -> Job | None:
             waiting = asyncio.create_task(pulling.adapter.dequeue(pulling.queue_name, 60))

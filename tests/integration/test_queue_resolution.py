@@ -254,7 +254,7 @@ class TestSendersOfOrdinaryTasks:
             portico.app.send_task("shop.add", queue=name)
             with portico.app.connection_for_write() as connection:
                 portico.app.send_task("shop.add", queue=name, connection=connection)
-            assert waiting(amqp_url, name) == 2
+            eventually(lambda: waiting(amqp_url, name) == 2, SECONDS)  # they are not confirmed
         assert is_declared_with(amqp_url, name, arguments)
 
     def test_a_new_queue_is_made_as_celery_makes_it(
@@ -263,7 +263,7 @@ class TestSendersOfOrdinaryTasks:
         name = new_queue()
         with portico_of(amqp_url, tmp_path) as portico:
             portico.app.send_task("shop.add", queue=name)
-            assert waiting(amqp_url, name) == 1
+            eventually(lambda: waiting(amqp_url, name) == 1, SECONDS)
         assert is_declared_with(amqp_url, name, {})
 
 
@@ -283,7 +283,7 @@ def test_a_generated_tasks_own_calls_go_to_the_queue_of_its_jobs(
         portico.register(Handler(), queue=name)
         portico.app.tasks["mail.send"].delay(to="ann")
         portico.app.signature("mail.send", kwargs={"to": "bea"}).delay()
-        assert waiting(amqp_url, name) == 2
+        eventually(lambda: waiting(amqp_url, name) == 2, SECONDS)
 
 
 class TestQueuesOfTheApp:

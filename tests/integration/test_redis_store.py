@@ -79,7 +79,7 @@ def unavailable_in_time() -> Iterator[None]:
     started = time.monotonic()
     with pytest.raises(StoreUnavailable, match="did not answer") as raised:
         yield
-    assert time.monotonic() - started < 2.5
+    assert time.monotonic() - started < 3.9  # 2 s is what it waits; to wait twice would take longer than this
     assert isinstance(raised.value.__cause__, redis.exceptions.RedisError)
 
 

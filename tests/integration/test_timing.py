@@ -22,8 +22,13 @@ JOBS = 20
 RETRY_DELAY = 1.0
 # Of a job that was stored at least a second ahead, on a system that has nothing else to do.
 SOON = 0.3
-# The share of jobs that must start soon; the others are the machine's to explain.
-MOST = 0.9
+# The share of jobs that must start soon; the others are the machine's to explain, which may stand still for a moment.
+# Of jobs that started at the sweep's own beat, one in three would.
+MOST = 0.6
+# Seconds from one job to the next: no such moment holds up many of them, nor does any hide behind the sweep's own beat.
+APART = 0.37
+# How far ahead the first one is stored, and what storing all of them may take of that.
+AHEAD, STORING = 5.0, 4.0
 
 
 @pytest.fixture(scope="module")
@@ -32,11 +37,11 @@ def records(amqp_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     # The worker sweeps as often as it does by default; the backoff is without chance.
     settings = {"retry_base_delay": RETRY_DELAY, "retry_jitter": 0}
     with a_journey(amqp_url, tmp_path_factory.mktemp("timing"), **settings) as journey, journey.worker():
-        first = datetime.now(UTC) + timedelta(seconds=1.5)
-        # Spread over all parts of a second, so that none can hide behind the sweep's own beat.
-        times = [first + timedelta(seconds=0.17 * number) for number in range(JOBS)]
+        first = datetime.now(UTC) + timedelta(seconds=AHEAD)
+        times = [first + timedelta(seconds=APART * number) for number in range(JOBS)]
         jobs = [journey.create("journey.raise", {"times": 1}, max_retries=1, scheduled_at=time) for time in times]
-        assert datetime.now(UTC) < first - timedelta(seconds=1), "storing the jobs took too long for this test"
+        late = first - timedelta(seconds=AHEAD - STORING)
+        assert datetime.now(UTC) < late, "storing the jobs took too long for this test"
         stored = [journey.record(job_id).job for job_id in jobs]
         assert [(job.status, job.scheduled_at) for job in stored] == [(JobStatus.SCHEDULED, time) for time in times]
         yield [journey.completed(job_id) for job_id in jobs]

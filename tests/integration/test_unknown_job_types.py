@@ -169,7 +169,8 @@ def test_a_job_that_only_new_workers_know_waits_for_the_first_of_them(pool: str,
 
 
 def test_a_job_that_no_worker_knows_is_a_dead_letter_and_may_be_requeued(rollout: Rollout) -> None:
-    with rollout.worker("report.daily", patience=1.0):
+    # Long enough for this process to see that the job was put back, before it is a dead letter.
+    with rollout.worker("report.daily", patience=3.0):
         job_id = rollout.create("report.weekly")
         record = rollout.wait_until(job_id, JobStatus.DEAD_LETTER)
         assert str(record.job.error_message).startswith("UnknownJobType: no worker that met the job in ")
@@ -229,10 +230,16 @@ def parked_message(rollout: Rollout, task_id: str) -> Any:
         found: list[Any] = []
 
         def there() -> bool:
+            others = []
             while (message := queue.get()) is not None:
                 if message.headers.get("id") == task_id:
                     message.ack()
                     found.append(message)
+                else:
+                    others.append(message)
+            # At once, as somebody may look for them, who has ours in hand.
+            for message in others:
+                message.requeue()
             return bool(found)
 
         rollout.eventually(there, f"the parked message of {task_id}")

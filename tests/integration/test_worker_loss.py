@@ -17,7 +17,7 @@ from portico_celery.ports.job import JobStatus
 from portico_celery.ports.job_reader import JobRecord
 from tests.integration.worker_process import POOLS, Journey, Worker, a_journey
 
-LEASE = 2.0
+LEASE = 3.0
 SETTINGS = {"lease_seconds": LEASE, "sweep_seconds": 0.2, "retry_base_delay": 0.5}
 
 

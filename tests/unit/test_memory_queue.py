@@ -238,18 +238,21 @@ class TestWaiting:
 
     def test_threads_with_event_loops_of_their_own_take_each_job_once(self, queue: Queue) -> None:
         taken: list[Job] = []
+        count = 200
 
         def pull() -> None:
-            async def until_none_comes() -> None:
-                while (job := await queue.adapter.dequeue(QUEUE, 1.0)) is not None:
-                    taken.append(job)
+            async def until_all_are_taken() -> None:
+                async with asyncio.timeout(PATIENCE):
+                    while len(taken) < count:
+                        if (job := await queue.adapter.dequeue(QUEUE, 0.2)) is not None:
+                            taken.append(job)
 
-            done(until_none_comes())
+            done(until_all_are_taken())
 
         threads = [threading.Thread(target=pull) for _ in range(4)]
         for thread in threads:
             thread.start()
-        created = [queue.enqueue() for _ in range(200)]
+        created = [queue.enqueue() for _ in range(count)]
         for thread in threads:
             thread.join()
         assert sorted(job.id for job in taken) == sorted(job.id for job in created)
