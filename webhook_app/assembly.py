@@ -90,9 +90,7 @@ def _scheme(name: str, values: Mapping[str, Any]) -> SenderScheme:
     kind, secrets = values["scheme"], [_secret(name, text) for text in values["secrets"]]
     options = {option: value for option, value in values.items() if option not in _OF_ALL_SCHEMES}
     if options and kind != "hmac":
-        raise ConfigurationError(
-            f"source {name!r}: only hmac has {', '.join(sorted(options))}, not {kind}"
-        )
+        raise ConfigurationError(f"source {name!r}: only hmac has {', '.join(sorted(options))}, not {kind}")
     if kind == "hmac":
         if "signature_header" not in options:
             raise ConfigurationError(f"source {name!r} with the scheme hmac needs a signature_header")
