@@ -66,7 +66,18 @@ def test_a_page_is_full_however_many_jobs_others_have(shop: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["limit=0", "limit=x", "status=lost", "cursor=%00", "cursor=nonsense", "page=2", "limit=1001"]
+    "query",
+    [
+        "limit=0",
+        "limit=x",
+        "limit=1_0",
+        "limit=%D9%A3",
+        "status=lost",
+        "cursor=%00",
+        "cursor=nonsense",
+        "page=2",
+        "limit=1001",
+    ],
 )
 def test_a_query_that_means_nothing_is_400_by_its_field(shop: Any, query: str) -> None:
     answer = shop.get(f"/jobs?{query}", shop.as_shop)

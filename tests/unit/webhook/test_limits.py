@@ -75,6 +75,16 @@ def test_a_batch_that_was_accepted_is_replayed_when_there_are_too_many_jobs_of_i
     assert len(mounted.jobs) == 2
 
 
+def test_a_batch_that_no_time_would_let_pass_is_not_told_to_wait() -> None:
+    mounted = Mounted(rate_limits=RateLimits(per_job_type={"email.send": "2/hour"}))
+
+    answer = mounted.post("/jobs/batch", {"jobs": [MAIL] * 3}).get_json()
+
+    assert [one["status"] for one in answer["jobs"]] == [400] * 3
+    assert "at most 2 at once" in answer["jobs"][0]["detail"]
+    assert mounted.post("/jobs/batch", {"jobs": [MAIL] * 2}).get_json()["accepted"] == 2
+
+
 @pytest.mark.parametrize("limits", [{"per_caller": "many"}, {"per_job_type": {"a": "1"}}, {"storage": "mongodb://x"}])
 def test_a_limit_that_can_t_be_read_is_refused_at_start(limits: dict[str, object]) -> None:
     with pytest.raises(ConfigurationError):

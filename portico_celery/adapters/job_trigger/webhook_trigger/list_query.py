@@ -15,6 +15,15 @@ from portico_celery.ports.job_reader import JobFilter
 MAX_WAIT_SECONDS = 30
 
 
+class _WholeNumber(fields.Integer):
+    """A number in plain digits: Python's int() reads 1_0 and other scripts' digits, too."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
+        if not (isinstance(value, str) and value.isascii() and value.isdecimal()):
+            raise self.make_error("invalid", input=value)
+        return super()._deserialize(value, attr, data, **kwargs)
+
+
 class JobListSchema(Schema):
     """Which jobs to list."""
 
@@ -27,7 +36,7 @@ class JobListSchema(Schema):
     job_type = fields.String(validate=validate.Length(1, 128))
     status = fields.String(validate=validate.OneOf([status.value for status in JobStatus], error="Is no status."))
     cursor = fields.String(validate=validate.Length(1, 200), metadata={"description": "next_cursor of the page before"})
-    limit = fields.Integer(validate=validate.Range(1, 1000))
+    limit = _WholeNumber(validate=validate.Range(1, 1000))
 
 
 class JobWaitSchema(Schema):
@@ -38,7 +47,7 @@ class JobWaitSchema(Schema):
 
         unknown = RAISE
 
-    wait = fields.Integer(
+    wait = _WholeNumber(
         validate=validate.Range(0, MAX_WAIT_SECONDS), metadata={"description": "Seconds to wait for the job's end."}
     )
 

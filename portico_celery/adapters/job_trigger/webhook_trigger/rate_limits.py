@@ -68,8 +68,11 @@ class RateLimiter:
             self._hit(self._per_caller, "caller", caller or "anyone")
 
     def count_jobs(self, job_type: str, number: int = 1) -> None:
-        """Count jobs of a type. Raises Problem (429)."""
+        """Count jobs of a type. Raises Problem: 429, or 400 for more at once than the limit will ever let pass."""
         limit = self._per_job_type.get(job_type)
+        if limit is not None and number > limit.amount:
+            detail = f"So many jobs of this type are too much at any time: at most {limit.amount} at once."
+            raise Problem(HTTPStatus.BAD_REQUEST, detail)
         if limit is not None:
             self._hit(limit, "job_type", job_type, cost=number)
 
