@@ -73,7 +73,7 @@ class PorticoConsumer(Consumer):
         """Connect, and see which queues exist, before anything is declared."""
         connection = super().connect()
         if self._prefetch_for_each_queue:
-            # What Celery asks to learn what its prefetch count may apply to.
+            # What Celery asks to learn what its prefetch count may apply to. Of this transport alone: assigned.
             connection.transport.qos_semantics_matches_spec = _prefetch_for_each_queue  # type: ignore[method-assign]
         topology.adopt_existing(connection, self.app.amqp.queues.consume_from.values())
         return connection
@@ -91,7 +91,8 @@ class PorticoConsumer(Consumer):
             self._prefetch_for_each_queue = True
         if self.connection is not None:
             # A Redis channel finds its server by its transport. Celery takes that away, closes the channel once more
-            # and lets jobs acknowledge what came by it: each would end the worker with an AttributeError.
+            # and lets jobs acknowledge what came by it: each would end the worker with an AttributeError. It calls this
+            # on the object itself, whose class is kombu's: assigned.
             self.connection._do_close_transport = _keep_it  # type: ignore[method-assign]
         super().on_connection_error_after_connected(exc)
 
@@ -164,7 +165,8 @@ class PorticoConsumer(Consumer):
         if job_id is not None:
             self._put_back(message, job_id)
         else:
-            # All that Celery does on this occasion, but for what becomes of the message.
+            # All that Celery does on this occasion, but for what becomes of the message, which it tells the message
+            # itself: assigned.
             parked = partial(self._park, message, f"no such task here: {exc}")
             message.reject_log_error = lambda *_args, **_kwargs: parked()  # type: ignore[method-assign]
             super().on_unknown_task(body, message, exc)
