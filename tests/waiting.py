@@ -11,7 +11,7 @@ T = TypeVar("T")
 INTERVAL = 0.02
 
 
-def eventually(predicate: Callable[[], T], timeout: float = 10.0, describe: str | Callable[[], str] = "") -> T:
+def eventually(predicate: Callable[[], T], timeout: float = 30.0, describe: str | Callable[[], str] = "") -> T:
     """Return the predicate's first true value; fail after ``timeout`` seconds.
 
     ``describe`` says what was waited for; a callable is asked when it failed, and can tell how things stand then.

@@ -288,7 +288,7 @@ class Journey:
         assert record is not None, f"there is no job {job_id}"
         return record
 
-    def ended(self, job_id: UUID, timeout: float = 15.0) -> JobRecord:
+    def ended(self, job_id: UUID, timeout: float = 30.0) -> JobRecord:
         """Return a job's record when the job has come to an end."""
 
         def terminal() -> JobRecord | None:
@@ -297,7 +297,7 @@ class Journey:
 
         return self.eventually(terminal, f"the end of job {job_id}", timeout)
 
-    def completed(self, job_id: UUID, timeout: float = 15.0) -> JobRecord:
+    def completed(self, job_id: UUID, timeout: float = 30.0) -> JobRecord:
         """Return a job's record when the job has come to a good end."""
         record = self.ended(job_id, timeout)
         assert record.job.status is JobStatus.COMPLETED, f"{record}\n{self.shown()}"
@@ -308,7 +308,7 @@ class Journey:
         lines = self.eventually(lambda: self.ledger(job_id, "start"), f"the start of job {job_id}")
         return int(lines[-1].detail)
 
-    def eventually(self, predicate: Callable[[], T | None], what: str, timeout: float = 15.0) -> T:
+    def eventually(self, predicate: Callable[[], T | None], what: str, timeout: float = 30.0) -> T:
         """Wait as tests.waiting does; where that fails, tell the ledger and the logs."""
         value = eventually(predicate, timeout, lambda: f"{what}\n{self.shown()}")
         assert value is not None

@@ -120,7 +120,7 @@ def test_a_key_in_use_is_logged_once_an_hour_and_never_its_secret(caplog: pytest
         (f"key_id={key.id}" in line, f"caller={key.caller}" in line)
         for key, line in zip((one, two), lines, strict=True)
     ] == [(True, True)] * 2
-    assert not any(headers["Authorization"].rpartition("_")[2] in caplog.text for headers in (as_one, as_two))
+    assert not any(headers["Authorization"].split("_", 2)[2] in caplog.text for headers in (as_one, as_two))
 
 
 def test_after_an_hour_a_key_in_use_is_logged_again(caplog: pytest.LogCaptureFixture) -> None:
