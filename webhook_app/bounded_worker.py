@@ -6,6 +6,7 @@ does not read, holds it for that long, and no longer.
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 import struct
@@ -23,6 +24,8 @@ ARRIVAL_SECONDS = 9.0
 # taking more. As the kernel has it: seconds and microseconds; bytes.
 _SEND_TIMEOUT = struct.pack("ll", 5, 0)
 _SEND_BUFFER = 262_144
+# A thread waits for so long for the next request of its connection.
+_LINGER_MILLISECONDS = 5
 
 
 class BoundedUnreader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no types
@@ -101,9 +104,22 @@ class BoundedWorker(ThreadWorker):  # type: ignore[misc]
         self.enqueue_req(BoundedConnection(self.cfg, client, address, listener.getsockname()))
 
     def handle(self, conn: TConn) -> Any:
-        """Serve a request, in a thread."""
+        """Serve a request, in a thread, and those that follow on its heels."""
         goes_on = super().handle(conn)
+        while goes_on is True and self._has_next(conn):
+            goes_on = super().handle(conn)
         if not goes_on:
             # Here, since it may take its time, and gunicorn would do it where it waits for all the others.
             conn.close(graceful=True)
         return goes_on
+
+    def _has_next(self, conn: TConn) -> bool:
+        # Who sends one request after the other need not go by way of the thread that waits for all; as long as there
+        # is a thread for every connection.
+        if not self.alive or conn.is_http2 or self.nr_conns > self.cfg.threads:
+            return False
+        if conn.parser.unreader.buf.getvalue():
+            return True  # it was read ahead, with the end of a body
+        poll = select.poll()
+        poll.register(conn.sock, select.POLLIN)
+        return bool(poll.poll(_LINGER_MILLISECONDS))

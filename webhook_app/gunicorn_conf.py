@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from webhook_app.access_log import FORMAT
 from webhook_app.bounded_worker import BoundedUnreader
 from webhook_app.processors import allowed_processors, keep_to, processor_for
 
@@ -22,10 +23,9 @@ graceful_timeout = 30
 control_socket_disable = True
 limit_request_fields = 64
 limit_request_field_size = 8_190
-# The path without its query, and no header: nothing that a client keeps secret.
 accesslog = "-"
 logger_class = "webhook_app.access_log.AccessLog"
-access_log_format = '%(h)s "%(m)s %(U)s %(H)s" %(s)s %(B)s %(M)sms'
+access_log_format = FORMAT
 
 
 def on_starting(server: Any) -> None:

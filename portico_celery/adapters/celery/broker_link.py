@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -23,8 +22,6 @@ logger = get_logger(__name__)
 
 # How many published messages may wait for the broker's confirmation.
 WINDOW = 256
-# By which the system holds back what is written until it is told otherwise, at most 0.2 s; only Linux has it.
-_CORK = getattr(socket, "TCP_CORK", None)
 # A broker that has not confirmed for this long (seconds) is taken for dead, and the connection is dropped.
 CONFIRM_SECONDS = 5.0
 
@@ -70,6 +67,7 @@ class BrokerLink:
             channel.events["basic_ack"].add(self._on_ack)
             channel.events["basic_nack"].add(self._on_nack)
             channel.events["basic_return"].add(self._on_return)
+            _look_for_news_no_more(self._connection.connection)
         self._producer = Producer(channel, auto_declare=False)
         self._sent_events = SentEvents.of(self._app, self._connection)
 
@@ -115,13 +113,18 @@ class BrokerLink:
 
         Nothing that the broker has to answer may be asked meanwhile.
         """
-        sock = self.socket if messages > 1 and _CORK is not None else None
-        if sock is None or _CORK is None:
+        if messages <= 1 or not self._confirms:
             yield
             return
-        sock.setsockopt(socket.IPPROTO_TCP, _CORK, 1)
-        yield
-        sock.setsockopt(socket.IPPROTO_TCP, _CORK, 0)
+        transport = self._connection.connection.transport
+        written, write = bytearray(), transport._write  # nothing public stands between frame and socket
+        transport._write = written.extend
+        try:
+            yield
+        finally:
+            transport._write = write
+        # Not left to TCP_CORK, whose end is a write that holds Python's lock, and the broker may take the processor.
+        transport.write(written)
 
     def depth(self, queue_name: str) -> int:
         """Return how many messages wait in a queue; those that a worker holds already are not among them."""
@@ -194,3 +197,10 @@ class BrokerLink:
 
     def _on_unblocked(self) -> None:
         self.blocked = False
+
+
+def _look_for_news_no_more(amqp: Any) -> None:
+    # With this capability py-amqp reads before each message it sends, which gives Python's lock away; attend() takes in
+    # what has come, once for many messages. The broker, to which it was said at the start, still tells when it blocks.
+    told = amqp.client_properties.get("capabilities", {})
+    amqp.client_properties = {**amqp.client_properties, "capabilities": {**told, "connection.blocked": False}}
