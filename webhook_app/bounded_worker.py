@@ -12,6 +12,7 @@ import ssl
 import struct
 import time
 from contextlib import suppress
+from types import FrameType
 from typing import Any
 
 from gunicorn.http.errors import NoMoreData  # type: ignore[import-untyped]
@@ -93,6 +94,13 @@ class BoundedConnection(TConn):  # type: ignore[misc]
 
 class BoundedWorker(ThreadWorker):  # type: ignore[misc]
     """Serves connections whose requests have a limit of time."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to stop. Who waits for a job to end does not hold it up."""
+        trigger = getattr(self.wsgi, "extensions", {}).get("portico_webhook")
+        if trigger is not None:
+            trigger.end_waits()
+        super().handle_exit(sig, frame)
 
     def accept(self, listener: socket.socket) -> None:
         """Take a new connection."""

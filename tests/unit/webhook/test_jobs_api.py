@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from portico_celery.adapters.job_trigger.webhook_trigger import ApiKeys
 from portico_celery.ports.job import JobStatus
+from portico_celery.ports.job_reader import JobRecord
 from tests.unit.webhook.mounted import MAIL, Mounted, a_key
 
 NOBODYS = "0b0e7e0c-2f3e-4c55-8d3c-0d6a4d3f5a11"
@@ -130,6 +133,50 @@ def test_who_waits_for_a_job_is_told_when_it_ends(shop: Any) -> None:
     waiting.join(20)
 
     assert answers[0].get_json()["status"] == JobStatus.FAILED
+
+
+@pytest.mark.parametrize("end", ["end_waits", "stop"])
+def test_who_waits_is_told_how_it_stands_when_the_process_is_about_to_stop(
+    shop: Any, end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = shop.post("/jobs", MAIL, shop.as_shop).get_json()["job_id"]
+    reads, read = threading.Semaphore(0), shop.service.get_record
+
+    async def counted(wanted: UUID) -> JobRecord | None:
+        reads.release()
+        record: JobRecord | None = await read(wanted)
+        return record
+
+    monkeypatch.setattr(shop.service, "get_record", counted)
+    answers: list[Any] = []
+    path = f"/jobs/{job_id}?wait=30"
+    waiting = threading.Thread(target=lambda: answers.append(shop.get(path, shop.as_shop)))
+    waiting.start()
+    assert all(reads.acquire(timeout=20) for _ in ("as it was", "whether it has ended"))
+
+    if end == "stop":
+        asyncio.run(shop.trigger.stop())
+    else:
+        shop.trigger.end_waits()
+    waiting.join(20)
+
+    assert [answer.get_json()["status"] for answer in answers] == ["pending"]
+
+
+def test_once_waits_have_ended_nobody_waits_until_the_trigger_is_started_again(shop: Any) -> None:
+    job_id = shop.post("/jobs", MAIL, shop.as_shop).get_json()["job_id"]
+    shop.trigger.end_waits()
+
+    began = time.monotonic()
+    for _ in range(10):
+        assert shop.get(f"/jobs/{job_id}?wait=5", shop.as_shop).get_json()["status"] == "pending"
+    assert time.monotonic() - began < 25
+    asyncio.run(shop.trigger.stop())
+    asyncio.run(shop.trigger.start())
+
+    began = time.monotonic()
+    shop.get(f"/jobs/{job_id}?wait=1", shop.as_shop)
+    assert time.monotonic() - began >= 1
 
 
 def test_who_waits_too_long_is_told_how_it_stands(shop: Any) -> None:

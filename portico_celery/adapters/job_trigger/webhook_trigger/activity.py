@@ -16,6 +16,7 @@ class Activity:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._running = False
+        self._waits_end = False
         self._in_hand = 0
         self._last_job_created: datetime | None = None
         self._jobs_created = 0
@@ -29,6 +30,11 @@ class Activity:
             return self._running
 
     @property
+    def may_wait(self) -> bool:
+        """Whether a request may wait for a job to end."""
+        return self._running and not self._waits_end
+
+    @property
     def idle(self) -> bool:
         """Whether nothing that was let in is still going on."""
         with self._changed:
@@ -39,7 +45,12 @@ class Activity:
         with self._changed:
             changed = self._running is not running
             self._running = running
+            self._waits_end = False
             return changed
+
+    def end_waits(self) -> None:
+        """Let no request wait any more. Safe in a signal handler, since it takes no lock."""
+        self._waits_end = True
 
     @contextmanager
     def admission(self) -> Iterator[bool]:

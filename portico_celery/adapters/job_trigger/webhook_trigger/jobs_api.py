@@ -10,6 +10,7 @@ from http import HTTPStatus
 from threading import BoundedSemaphore
 from uuid import UUID
 
+from portico_celery.adapters.job_trigger.webhook_trigger.activity import Activity
 from portico_celery.adapters.job_trigger.webhook_trigger.admission import Admission
 from portico_celery.adapters.job_trigger.webhook_trigger.caller import Caller
 from portico_celery.adapters.job_trigger.webhook_trigger.http_exchange import HttpAnswer, HttpRequest
@@ -38,6 +39,7 @@ class JobsApi:
     """``admin`` is None where jobs can't be changed. ``pause`` waits without holding up an event loop."""
 
     admission: Admission
+    activity: Activity
     reader: JobReader
     admin: JobAdmin | None
     pause: Callable[[float], Awaitable[None]]
@@ -110,7 +112,7 @@ class JobsApi:
         return record
 
     async def _ended(self, record: JobRecord, caller: Caller, deadline: float) -> JobRecord:
-        while record.job.status not in _TERMINAL and time.monotonic() < deadline:
+        while record.job.status not in _TERMINAL and time.monotonic() < deadline and self.activity.may_wait:
             await self.pause(_POLL_SECONDS)
             record = await self._record(str(record.job.id), caller)
         return record

@@ -66,6 +66,7 @@ class Routes:
         if self._reader is not None:
             api = JobsApi(
                 admission=self.admission,
+                activity=self._activity,
                 reader=self._reader,
                 admin=self._creator if isinstance(self._creator, JobAdmin) else None,
                 pause=asyncio.sleep if self.needs_event_loop else _block,

@@ -90,6 +90,13 @@ class WebhookTrigger(JobTrigger):
         if stopped:
             logger.info("webhook_trigger_stopped", prefix=self.config.prefix)
 
+    def end_waits(self) -> None:
+        """Answer at once who waits for a job to end (``?wait=5``), with the job as it is: this process is to stop.
+
+        From then on nobody waits, until ``start``. Safe in a signal handler.
+        """
+        self._activity.end_waits()
+
     def health(self) -> TriggerHealth:
         """Say how this process's trigger is doing. Requests that were at fault themselves are not errors."""
         return self._activity.health()
