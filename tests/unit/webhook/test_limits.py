@@ -37,6 +37,39 @@ def test_each_caller_and_each_source_has_a_count_of_its_own() -> None:
     assert [mounted.deliver("github", body_of({}), signed).status_code for _ in range(2)] == [202, 429]
 
 
+def test_each_answer_tells_a_caller_how_many_requests_are_left_to_it() -> None:
+    key, as_shop = a_key("shop")
+    source = WebhookSource(scheme=GitHub("s"), events={"push": "repo.pushed"})
+    mounted = Mounted(
+        authentication=ApiKeys([key]), rate_limits=RateLimits(per_caller="9/hour"), sources={"github": source}
+    )
+    signed = {"X-Hub-Signature-256": f"sha256={hex_hmac('s', body_of({}))}"}
+    created = mounted.post("/jobs", MAIL, as_shop)
+    path = f"/webhooks/jobs/{created.get_json()['job_id']}"
+
+    answers = [
+        created,
+        mounted.get("/jobs", as_shop),
+        mounted.client.get(path, headers=as_shop),
+        mounted.get("/queues/default/stats", as_shop),
+        mounted.post("/jobs/batch", {"jobs": [MAIL]}, as_shop),
+        mounted.client.post(f"{path}/cancel", headers=as_shop),
+    ]
+
+    assert [answer.status_code for answer in answers] == [202, 200, 200, 200, 202, 200]
+    assert [answer.headers["RateLimit-Remaining"] for answer in answers] == ["8", "7", "6", "5", "4", "3"]
+    assert {answer.headers["RateLimit-Limit"] for answer in answers} == {"9"}
+    assert all(0 < int(answer.headers["RateLimit-Reset"]) <= 3600 for answer in answers)
+    ignored = mounted.deliver("github", body_of({}), signed)
+    assert (ignored.status_code, ignored.headers["RateLimit-Remaining"]) == (202, "8")
+
+
+def test_without_a_limit_of_callers_nothing_is_said_of_one() -> None:
+    mounted = Mounted(rate_limits=RateLimits(per_address="9/hour"))
+
+    assert not any(name.startswith("RateLimit") for name, _ in mounted.post("/jobs", MAIL).headers)
+
+
 def test_an_address_is_counted_before_its_key_is_looked_at() -> None:
     key, _as_shop = a_key("shop")
     mounted = Mounted(authentication=ApiKeys([key]), rate_limits=RateLimits(per_address="2/hour"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from email.message import Message
 from http import HTTPStatus
@@ -55,9 +56,7 @@ class Admission:
         except NotVerified as error:
             raise _unauthorized("Signature", str(error)) from None
         # "source:" can't be an API key's caller, so that neither can see the other's jobs.
-        caller = Caller(name=f"source:{name}")
-        self._limiter.count_caller(caller.name)
-        return caller
+        return self._counted(Caller(name=f"source:{name}"))
 
     def require_running(self) -> None:
         """Raise Problem (503) while the trigger is stopped."""
@@ -65,9 +64,11 @@ class Admission:
             raise trigger_stopped()
 
     def _known_caller(self, request: HttpRequest) -> Caller:
-        caller = self._authenticated(request)
-        self._limiter.count_caller(caller.name)
-        return caller
+        return self._counted(self._authenticated(request))
+
+    def _counted(self, caller: Caller) -> Caller:
+        quota = self._limiter.count_caller(caller.name)
+        return replace(caller, quota=quota) if quota else caller
 
     def _authenticated(self, request: HttpRequest) -> Caller:
         if self._keys is None:

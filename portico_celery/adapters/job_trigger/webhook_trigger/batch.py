@@ -87,6 +87,7 @@ class BatchEndpoint:
         return HttpAnswer(
             status=HTTPStatus.ACCEPTED,
             document={"accepted": accepted, "refused": len(outcomes) - accepted, "jobs": documents},
+            headers=caller.quota,
         )
 
     def _item(self, request: HttpRequest, caller: Caller, index: int, document: Any) -> _Item | _Refused:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from uuid import UUID, uuid5
 
@@ -16,11 +16,15 @@ _NAMESPACE = UUID("3c1f6d0a-52d8-5a0b-9d6e-0b6f3f3b6f0c")
 
 @dataclass(frozen=True, kw_only=True)
 class Caller:
-    """``name`` is None where nobody has to say who it is. None for types and queues: all that the webhook allows."""
+    """``name`` is None where nobody has to say who it is. None for types and queues: all that the webhook allows.
+
+    ``quota`` are the headers that tell it how many requests are left to it.
+    """
 
     name: str | None = None
     job_types: Collection[str] | None = None
     queues: Collection[str] | None = None
+    quota: Mapping[str, str] = field(default_factory=dict)
 
     def may_create(self, job_type: str) -> bool:
         """Whether its key opens this job type."""

@@ -11,6 +11,7 @@ from typing import Any
 from portico_celery.adapters.job_trigger.webhook_trigger import strict_json
 from portico_celery.adapters.job_trigger.webhook_trigger.activity import Activity
 from portico_celery.adapters.job_trigger.webhook_trigger.admission import Admission, trigger_stopped
+from portico_celery.adapters.job_trigger.webhook_trigger.caller import Caller
 from portico_celery.adapters.job_trigger.webhook_trigger.http_exchange import HttpAnswer, HttpRequest
 from portico_celery.adapters.job_trigger.webhook_trigger.idempotency import idempotency_key
 from portico_celery.adapters.job_trigger.webhook_trigger.job_creation import Created, JobCreation
@@ -45,7 +46,7 @@ class CreatingEndpoints:
             created = await self.creation.create(
                 wanted, caller, key=key, request_id=request.request_id, now=self.clock()
             )
-        return self._accepted(created, job_url(request, created) if self.shows_jobs else None)
+        return self._accepted(caller, created, job_url(request, created) if self.shows_jobs else None)
 
     async def receive(self, request: HttpRequest, name: str, source: WebhookSource) -> HttpAnswer:
         """Answer ``POST {prefix}/<source>``."""
@@ -55,11 +56,11 @@ class CreatingEndpoints:
             raise Problem(HTTPStatus.BAD_REQUEST, "The body must be a JSON object.")
         greeting = source.scheme.handshake(document)
         if greeting is not None:
-            return HttpAnswer(status=HTTPStatus.OK, document=greeting)
+            return HttpAnswer(status=HTTPStatus.OK, document=greeting, headers=caller.quota)
         wanted = source.request(_event(request, source, document))
         if wanted is None:
             self.activity.event_ignored()
-            return HttpAnswer(status=HTTPStatus.ACCEPTED, document={"status": "ignored"})
+            return HttpAnswer(status=HTTPStatus.ACCEPTED, document={"status": "ignored"}, headers=caller.quota)
         key = idempotency_key(
             wanted.idempotency_key, scope=caller.name, body=request.body, same_body=source.scheme.repeats_its_body
         )
@@ -68,10 +69,10 @@ class CreatingEndpoints:
                 raise trigger_stopped()
             created = await self.creation.create(wanted, caller, key=key, request_id=request.request_id)
         # A sender has no key to look at its job with.
-        return self._accepted(created, None)
+        return self._accepted(caller, created, None)
 
-    def _accepted(self, created: Created, url: str | None) -> HttpAnswer:
-        headers = {} if url is None else {"Location": url}
+    def _accepted(self, caller: Caller, created: Created, url: str | None) -> HttpAnswer:
+        headers = {**caller.quota} if url is None else {**caller.quota, "Location": url}
         if created.replayed:
             headers["Idempotency-Replayed"] = "true"
         return HttpAnswer(status=HTTPStatus.ACCEPTED, document=accepted_document(created.job, url), headers=headers)

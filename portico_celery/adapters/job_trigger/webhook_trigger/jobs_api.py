@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from threading import BoundedSemaphore
+from typing import Any
 from uuid import UUID
 
 from portico_celery.adapters.job_trigger.webhook_trigger.activity import Activity
@@ -55,7 +56,7 @@ class JobsApi:
                 record = await self._ended(record, caller, time.monotonic() + seconds)
             finally:
                 self._waiting.release()
-        return HttpAnswer(status=HTTPStatus.OK, document=job_document(record))
+        return _answer(caller, job_document(record))
 
     async def list_jobs(self, request: HttpRequest) -> HttpAnswer:
         """Answer ``GET {prefix}/jobs``: one page of the caller's own, the newest first."""
@@ -70,7 +71,7 @@ class JobsApi:
                 errors={"cursor": ["Is not known."]},
                 reason=str(error),
             ) from None
-        return HttpAnswer(status=HTTPStatus.OK, document=page_document(page))
+        return _answer(caller, page_document(page))
 
     async def cancel_job(self, request: HttpRequest, job_id: str) -> HttpAnswer:
         """Answer ``POST {prefix}/jobs/<id>/cancel``: 409 where the job has started or ended."""
@@ -85,7 +86,7 @@ class JobsApi:
         caller = self.admission.admit_caller(request)
         if not _QUEUE.fullmatch(queue_name) or not caller.may_use(queue_name):
             raise Problem(HTTPStatus.NOT_FOUND, "There is no such queue.")
-        return HttpAnswer(status=HTTPStatus.OK, document=stats_document(await self.reader.get_queue_stats(queue_name)))
+        return _answer(caller, stats_document(await self.reader.get_queue_stats(queue_name)))
 
     async def _change(
         self, request: HttpRequest, job_id: str, change: Callable[[UUID], Awaitable[bool]], refused: str
@@ -94,7 +95,7 @@ class JobsApi:
         job = (await self._record(job_id, caller)).job
         if not await change(job.id):
             raise Problem(HTTPStatus.CONFLICT, refused)
-        return HttpAnswer(status=HTTPStatus.OK, document=job_summary(await self._again(job)))
+        return _answer(caller, job_summary(await self._again(job)))
 
     async def _again(self, job: Job) -> Job:
         return await self.reader.get_job(job.id) or job
@@ -116,6 +117,10 @@ class JobsApi:
             await self.pause(_POLL_SECONDS)
             record = await self._record(str(record.job.id), caller)
         return record
+
+
+def _answer(caller: Caller, document: Mapping[str, Any]) -> HttpAnswer:
+    return HttpAnswer(status=HTTPStatus.OK, document=document, headers=caller.quota)
 
 
 def _uuid(text: str) -> UUID | None:

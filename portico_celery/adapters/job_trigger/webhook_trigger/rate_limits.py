@@ -62,10 +62,13 @@ class RateLimiter:
         if self._per_address:
             self._hit(self._per_address, "address", address)
 
-    def count_caller(self, caller: str | None) -> None:
-        """Count a request that has been verified. Raises Problem (429)."""
-        if self._per_caller:
-            self._hit(self._per_caller, "caller", caller or "anyone")
+    def count_caller(self, caller: str | None) -> Mapping[str, str]:
+        """Count a request that has been verified; returns the headers that say what is left. Raises Problem (429)."""
+        if not self._per_caller:
+            return {}
+        names = ("caller", caller or "anyone")
+        limiter = self._hit(self._per_caller, *names)
+        return _quota(limiter, self._per_caller, names)
 
     def count_jobs(self, job_type: str, number: int = 1) -> None:
         """Count jobs of a type. Raises Problem: 429, or 400 for more at once than the limit will ever let pass."""
@@ -76,7 +79,7 @@ class RateLimiter:
         if limit is not None:
             self._hit(limit, "job_type", job_type, cost=number)
 
-    def _hit(self, limit: RateLimitItem, *names: str, cost: int = 1) -> None:
+    def _hit(self, limit: RateLimitItem, *names: str, cost: int = 1) -> SlidingWindowCounterRateLimiter:
         try:
             limiter = self._shared if time.monotonic() >= self._shared_from else self._own
             allowed = limiter.hit(limit, *names, cost=cost)
@@ -87,7 +90,8 @@ class RateLimiter:
             limiter = self._own
             allowed = limiter.hit(limit, *names, cost=cost)
         if not allowed:
-            raise _too_many(limit, _seconds_left(limiter, limit, names))
+            raise _too_many(limiter, limit, names)
+        return limiter
 
     @cached_property
     def _own(self) -> SlidingWindowCounterRateLimiter:
@@ -108,20 +112,22 @@ def _redis(url: str) -> Storage:
     return cast("Storage", storage)  # not one of its asynchronous kinds
 
 
-def _seconds_left(limiter: SlidingWindowCounterRateLimiter, limit: RateLimitItem, names: tuple[str, ...]) -> int:
+def _quota(limiter: SlidingWindowCounterRateLimiter, limit: RateLimitItem, names: tuple[str, ...]) -> dict[str, str]:
     try:
-        return max(1, ceil(limiter.get_window_stats(limit, *names).reset_time - time.time()))
+        reset_time, remaining = limiter.get_window_stats(limit, *names)
     except StorageError:
-        return limit.get_expiry()
-
-
-def _too_many(limit: RateLimitItem, seconds: int) -> Problem:
-    headers = {
-        "Retry-After": str(seconds),
+        return {}
+    return {
         "RateLimit-Limit": str(limit.amount),
-        "RateLimit-Remaining": "0",
-        "RateLimit-Reset": str(seconds),
+        "RateLimit-Remaining": str(remaining),
+        "RateLimit-Reset": str(max(1, ceil(reset_time - time.time()))),
     }
+
+
+def _too_many(limiter: SlidingWindowCounterRateLimiter, limit: RateLimitItem, names: tuple[str, ...]) -> Problem:
+    quota = _quota(limiter, limit, names)
+    # Some may be left: too few for all that were asked for at once.
+    headers = {"Retry-After": quota.get("RateLimit-Reset", str(limit.get_expiry())), **quota}
     return Problem(HTTPStatus.TOO_MANY_REQUESTS, "Too many requests: wait for Retry-After seconds.", headers=headers)
 
 
