@@ -36,6 +36,6 @@ def _of_our_format(resp: Any, environ: Mapping[str, Any], request_time: timedelt
         "U": environ.get("PATH_INFO"),
         "H": environ.get("SERVER_PROTOCOL"),
         "s": str(resp.status).partition(" ")[0],
-        "B": resp.sent,
+        "B": getattr(resp, "sent", None),
         "M": request_time // timedelta(milliseconds=1),
     }

@@ -6,6 +6,7 @@ does not read, holds it for that long, and no longer.
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 import ssl
@@ -124,10 +125,10 @@ class BoundedWorker(ThreadWorker):  # type: ignore[misc]
     def _has_next(self, conn: TConn) -> bool:
         # Who sends one request after the other need not go by way of the thread that waits for all; as long as there
         # is a thread for every connection.
-        if not self.alive or conn.is_http2 or self.nr_conns > self.cfg.threads:
+        if not self.alive or self.ppid != os.getppid() or self.nr_conns > self.cfg.threads:
             return False
-        if conn.parser.unreader.buf.getvalue():
-            return True  # it was read ahead, with the end of a body
+        if conn.parser.unreader.buf.getvalue() or (isinstance(conn.sock, ssl.SSLSocket) and conn.sock.pending()):
+            return True  # it was read ahead
         poll = select.poll()
         poll.register(conn.sock, select.POLLIN)
         return bool(poll.poll(_LINGER_MILLISECONDS))

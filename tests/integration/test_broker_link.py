@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from celery import Celery
-from kombu import Connection, Queue
+from kombu import Connection, Exchange, Queue
 
 from portico_celery import PorticoCelery
+from portico_celery.adapters.celery.broker_connection import _SOCKET_SECONDS
 from portico_celery.adapters.celery.broker_link import BrokerLink
 from portico_celery.adapters.celery.knock import KnockMessage, knock_message
 from portico_celery.ports.job import Job
@@ -20,21 +22,43 @@ from tests.waiting import eventually
 
 
 @pytest.fixture
-def link(amqp_url: str, queue_name: str) -> Iterator[BrokerLink]:
+def app(amqp_url: str) -> Iterator[Celery]:
     with Celery("client", broker=amqp_url, set_as_current=False) as app:
         portico = PorticoCelery(app, store="memory://")
-        link = BrokerLink(app)
-        link.open()
-        link.ensure_queue(queue_name)
-        yield link
-        link.close()
+        yield app
         portico.close()
+
+
+@contextmanager
+def a_link(app: Celery, queue: Queue) -> Iterator[BrokerLink]:
+    link = BrokerLink(app)
+    try:
+        link.open()
+        link.ensure_queue(queue.name)
+        yield link
+    finally:
+        link.close()
+
+
+@pytest.fixture
+def link(app: Celery, queue: Queue) -> Iterator[BrokerLink]:
+    with a_link(app, queue) as link:
+        yield link
 
 
 @pytest.fixture
 def queue(amqp_url: str, queue_name: str) -> Iterator[Queue]:
     with Connection(amqp_url) as connection:
         yield Queue(queue_name, channel=connection.default_channel)
+
+
+@pytest.fixture
+def events(app: Celery, queue: Queue) -> Iterator[Exchange]:
+    """The exchange that task-sent events go to, an own one; it is not there yet."""
+    exchange = Exchange(f"{queue.name}-events", "topic", channel=queue.channel)
+    app.conf.update(task_send_sent_event=True, event_exchange=exchange.name)
+    yield exchange
+    exchange.delete()
 
 
 def message(queue_name: str) -> KnockMessage:
@@ -76,13 +100,66 @@ def test_of_a_journey_that_breaks_off_nothing_is_sent_and_all_is_unconfirmed(lin
         link.publish(message(queue.name))
         raise ZeroDivisionError
 
-    lost = link.unconfirmed
-    link.publish(message(queue.name))  # the connection is as it was
-    eventually(lambda: depth(queue) == 1, describe="the message after it")
-    assert [len(lost), link.unconfirmed[:1] == lost] == [1, True]
+    assert len(link.unconfirmed) == 1
+    # What comes after it, on the same connection, comes alone.
+    after = message(queue.name)
+    link.publish(after)
+    first = eventually(queue.get, describe="the message after it")
+    assert first is not None
+    assert first.properties["message_id"] == str(after.job_id)
 
 
 def test_a_message_that_travels_alone_leaves_at_once(link: BrokerLink, queue: Queue) -> None:
     with link.one_journey(1):
         link.publish(message(queue.name))
         eventually(lambda: depth(queue) == 1, describe="the message")
+
+
+def test_the_first_journey_of_a_connection_may_tell_celery_of_its_messages(
+    app: Celery, queue: Queue, events: Exchange
+) -> None:
+    events.declare()
+    told = Queue(f"{queue.name}-told", events, "task.#", channel=queue.channel, auto_delete=True)
+    told.declare()
+    began = time.monotonic()
+
+    with a_link(app, queue) as link:
+        with link.one_journey(3):
+            for _ in range(3):
+                link.publish(message(queue.name))
+        eventually(lambda: confirmed(link), describe="the confirmations")
+        eventually(lambda: depth(told) == 3, describe="the events")
+
+    # Nothing was waited for until it was given up.
+    assert time.monotonic() - began < _SOCKET_SECONDS
+    told.delete()
+
+
+def test_who_may_send_no_events_knocks_all_the_same(
+    app: Celery, queue: Queue, events: Exchange, caplog: pytest.LogCaptureFixture
+) -> None:
+    Exchange(events.name, "fanout", channel=queue.channel).declare()
+
+    with a_link(app, queue) as link:
+        with link.one_journey(2):
+            for _ in range(2):
+                link.publish(message(queue.name))
+        eventually(lambda: confirmed(link), describe="the confirmations")
+
+    assert caplog.text.count("task_sent_events_refused") == 1
+
+
+def test_events_that_are_refused_later_cost_no_knock(
+    app: Celery, queue: Queue, events: Exchange, caplog: pytest.LogCaptureFixture
+) -> None:
+    with a_link(app, queue) as link:
+        events.delete()
+        for _ in range(3):
+            link.publish(message(queue.name))
+        eventually(lambda: confirmed(link), describe="the confirmations")
+        eventually(lambda: link.attend() or "task_sent_events_refused" in caplog.text, describe="the warning")
+        link.publish(message(queue.name))
+        eventually(lambda: confirmed(link), describe="the last confirmation")
+
+    assert depth(queue) == 4
+    assert caplog.text.count("task_sent_events_refused") == 1

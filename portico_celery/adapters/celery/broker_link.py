@@ -67,7 +67,7 @@ class BrokerLink:
             channel.events["basic_ack"].add(self._on_ack)
             channel.events["basic_nack"].add(self._on_nack)
             channel.events["basic_return"].add(self._on_return)
-            _look_for_news_no_more(self._connection.connection)
+            _stop_reading_before_each_message(self._connection.connection)
         self._producer = Producer(channel, auto_declare=False)
         self._sent_events = SentEvents.of(self._app, self._connection)
 
@@ -111,7 +111,8 @@ class BrokerLink:
     def one_journey(self, messages: int) -> Iterator[None]:
         """Have so many messages travel together: what is published meanwhile is on its way when this ends.
 
-        Nothing that the broker has to answer may be asked meanwhile.
+        Nothing that the broker has to answer may be asked meanwhile. Where it breaks off, nothing was sent, and the
+        link has to be dropped.
         """
         if messages <= 1 or not self._confirms:
             yield
@@ -123,7 +124,7 @@ class BrokerLink:
             yield
         finally:
             transport._write = write
-        # Not left to TCP_CORK, whose end is a write that holds Python's lock, and the broker may take the processor.
+        # One write, which lets go of Python's lock once.
         transport.write(written)
 
     def depth(self, queue_name: str) -> int:
@@ -156,7 +157,14 @@ class BrokerLink:
         """Take in what the broker has sent, and keep the connection alive. Returns what has to be sent again."""
         if not self._confirms:
             return []
-        broker_connection.drain(self._connection)
+        try:
+            broker_connection.drain(self._connection)
+        except self._connection.channel_errors as error:
+            # Only events are sent to what may be gone, or not for this user. Were it the other channel, it would
+            # confirm nothing any more, and the link be dropped for that.
+            if self._sent_events is None or self._sent_events.given_up:
+                raise
+            self._sent_events.give_up(error)
         self._heartbeats.keep_alive()
         self._refuse_silence(time.monotonic())
         again, self._again = self._again, []
@@ -199,7 +207,7 @@ class BrokerLink:
         self.blocked = False
 
 
-def _look_for_news_no_more(amqp: Any) -> None:
+def _stop_reading_before_each_message(amqp: Any) -> None:
     # With this capability py-amqp reads before each message it sends, which gives Python's lock away; attend() takes in
     # what has come, once for many messages. The broker, to which it was said at the start, still tells when it blocks.
     told = amqp.client_properties.get("capabilities", {})
