@@ -16,6 +16,7 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any
 
+from flask import Flask
 from gunicorn.http.errors import NoMoreData  # type: ignore[import-untyped]
 from gunicorn.http.unreader import SocketUnreader  # type: ignore[import-untyped]
 from gunicorn.workers.gthread import TConn, ThreadWorker  # type: ignore[import-untyped]
@@ -98,9 +99,10 @@ class BoundedWorker(ThreadWorker):  # type: ignore[misc]
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to stop. Who waits for a job to end does not hold it up."""
-        trigger = getattr(self.wsgi, "extensions", {}).get("portico_webhook")
-        if trigger is not None:
-            trigger.end_waits()
+        # The application may not have been loaded yet, and may be any other.
+        app = getattr(self, "wsgi", None)
+        if isinstance(app, Flask) and "portico_webhook" in app.extensions:
+            app.extensions["portico_webhook"].end_waits()
         super().handle_exit(sig, frame)
 
     def accept(self, listener: socket.socket) -> None:

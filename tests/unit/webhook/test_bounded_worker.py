@@ -149,6 +149,16 @@ def test_a_thread_does_not_wait_where_others_may_need_it_or_the_worker_ends(
     assert one.served == [True]
 
 
+def test_a_worker_may_be_told_to_stop_before_it_has_loaded_its_application(one: OneConnection) -> None:
+    del one.worker.wsgi
+    one.worker.method_queue.init()
+
+    one.worker.handle_exit(15, None)
+    one.worker.method_queue.close()
+
+    assert not one.worker.alive
+
+
 class ToStop:
     """A trigger that is told."""
 
