@@ -142,6 +142,7 @@ def time_of(headers: Mapping[str, Any], name: str) -> datetime | None:
         return None
     try:
         moment: Any = maybe_iso8601(value)
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)  # type: ignore[no-any-return]
+        in_utc: datetime = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (AttributeError, TypeError, ValueError, OverflowError) as error:
         raise UnreadableMessage(f"invalid task message: the {name} is no time: {value!r}") from error
+    return in_utc
