@@ -12,6 +12,9 @@ from tests.abuse.target import a_target
 from tests.postgresql import PrivatePostgreSQL
 from tests.waiting import eventually
 
+# 2.5 s is what is promised. A busy machine notices it somewhat late; to wait twice would take longer than this.
+ONE_WAIT_SECONDS = 3.9
+
 
 def test_while_the_store_is_away_it_is_503_soon_and_afterwards_202_again(
     amqp_url: str,
@@ -31,7 +34,7 @@ def test_while_the_store_is_away_it_is_503_soon_and_afterwards_202_again(
 
         assert away.status == 503
         assert int(away.headers["retry-after"]) > 0
-        assert took < 10  # 2.5 s is what is promised; the machine may be busy
+        assert took < ONE_WAIT_SECONDS
         assert target.server.send("GET", "/health/ready").status == 503
         assert target.server.send("GET", "/health/live").status == 200
         server.start()

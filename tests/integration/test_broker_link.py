@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -13,7 +12,6 @@ from celery import Celery
 from kombu import Connection, Exchange, Queue
 
 from portico_celery import PorticoCelery
-from portico_celery.adapters.celery.broker_connection import _SOCKET_SECONDS
 from portico_celery.adapters.celery.broker_link import BrokerLink
 from portico_celery.adapters.celery.knock import KnockMessage, knock_message
 from portico_celery.ports.job import Job
@@ -121,7 +119,6 @@ def test_the_first_journey_of_a_connection_may_tell_celery_of_its_messages(
     events.declare()
     told = Queue(f"{queue.name}-told", events, "task.#", channel=queue.channel, auto_delete=True)
     told.declare()
-    began = time.monotonic()
 
     with a_link(app, queue) as link:
         with link.one_journey(3):
@@ -130,8 +127,6 @@ def test_the_first_journey_of_a_connection_may_tell_celery_of_its_messages(
         eventually(lambda: confirmed(link), describe="the confirmations")
         eventually(lambda: depth(told) == 3, describe="the events")
 
-    # Nothing was waited for until it was given up.
-    assert time.monotonic() - began < _SOCKET_SECONDS
     told.delete()
 
 
