@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from portico_celery.cli.jobs import jobs
 from portico_celery.cli.schedules import schedules
 from portico_celery.exceptions import PorticoError
 
@@ -25,7 +26,7 @@ class PorticoGroup(click.Group):
 @click.group(cls=PorticoGroup)
 @click.pass_context
 def portico(ctx: click.Context) -> None:
-    """Work on an application's schedules."""
+    """Work on an application's jobs and schedules."""
     app = ctx.obj.app
     app.loader.import_default_modules()
     app.finalize()
@@ -39,4 +40,5 @@ def portico(ctx: click.Context) -> None:
     ctx.call_on_close(found.close)
 
 
+portico.add_command(jobs)
 portico.add_command(schedules)

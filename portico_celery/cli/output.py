@@ -20,6 +20,12 @@ def print_json(document: Any) -> None:
     click.echo(json.dumps(document, indent=2, ensure_ascii=False))
 
 
+def as_line(text: str, most: int | None = None) -> str:
+    """Return text on one line, cut to ``most`` characters, and without what would steer the terminal."""
+    line = "".join(character if character.isprintable() else " " for character in text)
+    return line if most is None or len(line) <= most else f"{line[: most - 3]}..."
+
+
 def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print columns that are as wide as what stands in them."""
     widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]

@@ -8,27 +8,11 @@ from typing import Any
 import click
 
 from portico_celery.cli.output import as_text, print_json, print_table
+from portico_celery.cli.parameters import Moment, as_json, require_shared_store
 from portico_celery.scheduling.schedule_service import ScheduleView
 from portico_celery.scheduling.sync_schedule_service import SyncScheduleService
 
-as_json = click.option("--json", "json", is_flag=True, help="Print JSON, for other programs.")
 a_name = click.argument("name")
-
-
-class Moment(click.ParamType[datetime]):
-    """An ISO date or time; without a zone, UTC."""
-
-    name = "moment"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        """Read it."""
-        if isinstance(value, datetime):
-            return value
-        try:
-            return datetime.fromisoformat(value)
-        except ValueError:
-            self.fail(f"{value!r} is no date or time such as 2026-11-01T09:00+01:00", param, ctx)
-
 
 _NONE = "There are no schedules"
 # Commands that only read the schedules themselves.
@@ -42,11 +26,8 @@ pass_service = click.make_pass_decorator(SyncScheduleService)
 def schedules(ctx: click.Context) -> None:
     """List schedules, pause and resume them, run one now, make up for missed fire times."""
     portico = ctx.obj.portico
-    if portico.keeps_jobs_in_memory and ctx.invoked_subcommand not in _WITHOUT_STORE:
-        raise click.ClickException(
-            "a job store in memory is one process's own, and no command sees what another process keeps there: use "
-            "another store, or portico.schedules in that process"
-        )
+    if ctx.invoked_subcommand not in _WITHOUT_STORE:
+        require_shared_store(portico, instead="portico.schedules")
     # Read anew by each command, so that a fault in the file is told by every one of them.
     ctx.obj = SyncScheduleService(portico.schedules)
 

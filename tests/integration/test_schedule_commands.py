@@ -6,40 +6,27 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from celery import Celery
 from celery.bin.base import CLIContext
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
-from portico_celery import PorticoCelery, ScheduleConfig
+from portico_celery import ScheduleConfig
 from portico_celery.cli import portico as group
 from portico_celery.event_loop import wait
 from portico_celery.ports.job_reader import JobFilter
 from portico_celery.ports.schedule_store import FirstSight
+from tests.integration.command_line import CommandLine
 from tests.integration.small_app import SmallApp
 from tests.services import free_port
 
 
-class Commands:
+class Commands(CommandLine):
     def __init__(self, directory: Path, *, store: str | None = None) -> None:
-        self.app = Celery("shop", broker="portico-memory://", set_as_current=False)
-        self.portico = PorticoCelery(self.app, store=store or f"sqlite:///{directory / 'jobs.db'}")
+        super().__init__("schedules", directory, store=store)
         self.portico.declare("report.daily", queue="schedule-commands")
         self.file = directory / "schedules.toml"
-
-    def run(self, *arguments: str) -> Result:
-        context = CLIContext(app=self.app, no_color=True, workdir=None)
-        return CliRunner().invoke(group, ["schedules", *arguments], obj=context)
-
-    def printed(self, *arguments: str) -> str:
-        result = self.run(*arguments)
-        assert result.exit_code == 0, result.output
-        return result.output
-
-    def document(self, *arguments: str) -> Any:
-        return json.loads(self.printed(*arguments, "--json"))
 
 
 @pytest.fixture
@@ -48,8 +35,7 @@ def commands(tmp_path: Path) -> Iterator[Commands]:
     commands.portico.schedule(ScheduleConfig("30 2 * * *", "report.daily", name="nightly", timezone="Europe/Berlin"))
     commands.portico.schedule(ScheduleConfig("@hourly", "report.daily", name="hourly"))
     yield commands
-    commands.portico.close()
-    commands.app.close()
+    commands.close()
 
 
 def test_list_tells_how_each_stands(commands: Commands) -> None:
@@ -179,8 +165,7 @@ def test_an_empty_book_is_told(tmp_path: Path) -> None:
             assert commands.document(command) == []
         assert "there is no schedule 'hourly' (known: none)" in commands.run("next", "hourly").output
     finally:
-        commands.portico.close()
-        commands.app.close()
+        commands.close()
 
 
 def test_one_that_fires_no_more_is_told(commands: Commands) -> None:
@@ -214,8 +199,7 @@ def test_a_store_that_can_not_be_reached_is_told_in_one_line(tmp_path: Path, sto
         assert commands.document("next", "hourly", "-n", "1")
         assert commands.document("lint") == []
     finally:
-        commands.portico.close()
-        commands.app.close()
+        commands.close()
 
 
 def test_an_app_without_portico_is_told() -> None:
