@@ -52,6 +52,8 @@ def test_with_a_process_for_each_processor_each_has_its_own_and_who_replaces_it_
         eventually(lambda: lost not in children_of(server), 30, "the end of a process")
 
         eventually(lambda: processors_of(server) == own, 30, lambda: f"{processors_of(server)} is not {own}")
+        # It is in its place before it hears that it is to stop.
+        eventually(server.has_all_processes, 30, "a process that can be told to stop")
 
 
 def test_a_process_of_fewer_than_there_are_processors_may_run_on_any(
