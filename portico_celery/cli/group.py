@@ -19,8 +19,17 @@ class PorticoGroup(click.Group):
         try:
             return super().invoke(ctx)
         except PorticoError as error:
-            # A driver's own words may have several lines.
-            raise click.ClickException(" ".join(str(error).split())) from error
+            # A driver's own words may have several lines. The notes say how far a change of many jobs came.
+            told = "; ".join([str(error), *_notes(error)])
+            raise click.ClickException(" ".join(told.split())) from error
+        except KeyboardInterrupt as interrupted:
+            for note in _notes(interrupted):
+                click.echo(note, err=True)
+            raise
+
+
+def _notes(error: BaseException) -> list[str]:
+    return getattr(error, "__notes__", [])
 
 
 @click.group(cls=PorticoGroup)

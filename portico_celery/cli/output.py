@@ -17,7 +17,8 @@ def as_text(moment: datetime) -> str:
 
 def print_json(document: Any) -> None:
     """Print one JSON document."""
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    # In ASCII, which every locale has, and half of a surrogate pair as well.
+    click.echo(json.dumps(document, indent=2))
 
 
 def as_line(text: str, most: int | None = None) -> str:

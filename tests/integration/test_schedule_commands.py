@@ -178,15 +178,15 @@ def test_one_that_fires_no_more_is_told(commands: Commands) -> None:
 @pytest.mark.parametrize(
     ("store", "told"),
     [
-        (f"postgresql://nobody@127.0.0.1:{free_port()}/shop", "did not answer"),
-        (f"redis://127.0.0.1:{free_port()}/0", "did not answer"),
+        ("postgresql://nobody@127.0.0.1:{port}/shop", "did not answer"),
+        ("redis://127.0.0.1:{port}/0", "did not answer"),
         ("sqlite:////no-such-directory/jobs.db", "did not answer"),
         ("memory://", "a job store in memory is one process's own"),
     ],
     ids=["postgresql", "redis", "sqlite", "memory"],
 )
 def test_a_store_that_can_not_be_reached_is_told_in_one_line(tmp_path: Path, store: str, told: str) -> None:
-    commands = Commands(tmp_path, store=store)
+    commands = Commands(tmp_path, store=store.format(port=free_port()))
     commands.portico.schedule(ScheduleConfig("@hourly", "report.daily", name="hourly"))
     try:
         for command in ("list", "pause", "resume", "run", "forget", "backfill"):
