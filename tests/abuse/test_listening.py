@@ -74,7 +74,9 @@ def test_the_settings_serve_another_application_as_well_with_bodies_of_any_size(
     with Server(tmp_path, environment, workers=1, application="tests.abuse.plain_wsgi:app") as server:
         body = b"x" * 3_000_000
 
-        assert server.send("POST", "/", body).body == b"3000000"
+        answer = server.send("POST", "/", body)
+        assert answer.body == b"3000000"
+        assert int(answer.headers["x-frozen"]) > 0, "the garbage collector goes through all that was loaded"
         chunk = b"100000\r\n" + b"x" * 0x100000 + b"\r\n"
         head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
         assert server.raw(head + 3 * chunk + b"0\r\n\r\n").body == str(3 * 0x100000).encode()
