@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,11 +74,14 @@ def main() -> None:
     parser.add_argument("--connections", type=int, nargs="+", default=[32], help="how many clients post at a time")
     parser.add_argument("--workers", type=int, default=2, help="how many processes of gunicorn")
     parser.add_argument("--store", help="a job store URL; without it, a Redis is started")
+    parser.add_argument(
+        "--limit", help="a limit per_caller of ours, counted in the Redis that is the store: 9000/second"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         directory = Path(name)
         store = options.store or stack.enter_context(_redis(directory))
-        key, script = _prepare(directory)
+        key, script = _prepare(directory, options.limit and {"per_caller": options.limit, "storage": store})
         processes = ["--workers", str(options.workers)]
         for connections in options.connections:
             measured: dict[str, list[Result]] = {system: [] for system in SYSTEMS}
@@ -91,12 +94,13 @@ def main() -> None:
             _print_table(measured, connections)
 
 
-def _prepare(directory: Path) -> tuple[str, Path]:
+def _prepare(directory: Path, limits: Mapping[str, str] | None) -> tuple[str, Path]:
     """Write the configuration with a new key, and what wrk sends."""
     key, key_id, sha256 = make_key()
     (directory / "webhook.toml").write_text(
         'allowed_job_types = ["bench.job"]\npayload_schemas = {"bench.job" = "benchmarks.webhook_apps:Mail"}\n'
         f'[[keys]]\nid = "{key_id}"\ncaller = "bench"\nsha256 = "{sha256}"\n'
+        + "".join(["[rate_limits]\n", *(f'{name} = "{value}"\n' for name, value in (limits or {}).items())])
     )
     body = json.dumps({"job_type": "bench.job", "payload": PAYLOAD})
     script = directory / "post.lua"

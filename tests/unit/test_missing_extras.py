@@ -16,8 +16,8 @@ STORE = (
     "PorticoCelery(Celery(), store={!r}).sync.get_queue_stats('default')"
 )
 LIMITS = (
-    "from portico_celery.adapters.job_trigger.webhook_trigger import RateLimits, rate_limits; "
-    "rate_limits.RateLimiter(RateLimits(per_caller='1/minute', storage='redis://localhost')).count_caller('shop')"
+    "from portico_celery.adapters.job_trigger.webhook_trigger import RateLimits, WebhookConfig, WebhookTrigger; "
+    "WebhookTrigger(None, WebhookConfig(rate_limits=RateLimits(storage='redis://localhost')))"
 )
 REDIS, WEBHOOK, POSTGRESQL = (f"pip install 'portico-celery[{name}]'" for name in ("redis", "webhook", "postgresql"))
 
@@ -30,7 +30,7 @@ def last_line_without(package: str, program: str) -> str:
     return done.stderr.splitlines()[-1]
 
 
-@pytest.mark.parametrize("package", ["apispec", "flask", "jiter", "limits", "marshmallow"])
+@pytest.mark.parametrize("package", ["apispec", "flask", "flask_limiter", "jiter", "limits", "marshmallow"])
 def test_the_webhook_trigger_says_what_to_install(package: str) -> None:
     assert f"the webhook needs {package}: {WEBHOOK}" in last_line_without(package, TRIGGER)
 

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 import pytest
+from flask import Flask
 
-from portico_celery.adapters.job_trigger.webhook_trigger import ApiKeys, GitHub, RateLimits, WebhookSource
+from portico_celery.adapters.job_trigger.webhook_trigger import (
+    ApiKeys,
+    GitHub,
+    RateLimits,
+    WebhookConfig,
+    WebhookSource,
+    WebhookTrigger,
+)
 from portico_celery.exceptions import ConfigurationError
-from tests.services import free_port
+from portico_celery.kits.job import JobService
+from tests.services import PrivateRedis, free_port
+from tests.unit.queue_in_memory import QueueInMemory
 from tests.unit.webhook.mounted import MAIL, Mounted, a_key, body_of, hex_hmac
+from tests.waiting import eventually
 
 
 def test_beyond_a_limit_the_answer_says_when_to_come_back() -> None:
@@ -91,7 +106,76 @@ def test_where_redis_is_away_each_process_counts_for_itself(caplog: pytest.LogCa
     mounted = Mounted(rate_limits=RateLimits(per_caller="2/hour", storage=nowhere))
 
     assert [mounted.post("/jobs", MAIL).status_code for _ in range(3)] == [202, 202, 429]
-    assert any("rate_limit_storage_unavailable" in record.getMessage() for record in caplog.records)
+    assert any("falling back to in-memory storage" in record.getMessage() for record in caplog.records)
+
+
+def test_when_redis_is_back_the_count_is_shared_again(private_redis: Callable[..., PrivateRedis]) -> None:
+    server = private_redis()
+    limits = RateLimits(per_caller="1000000/hour", storage=server.url)
+    mounted, other = Mounted(rate_limits=limits), Mounted(rate_limits=limits)
+
+    def used(which: Mounted) -> int:
+        answer = which.post("/jobs", MAIL)
+        assert answer.status_code == 202
+        return 1_000_000 - int(answer.headers["RateLimit-Remaining"])
+
+    def count_together() -> bool:
+        first = used(mounted)
+        return [used(other), used(mounted)] == [first + 1, first + 2]
+
+    assert count_together()
+    server.stop()
+    assert [used(mounted), used(other)] == [1, 1]
+    server.start()
+
+    # It is looked for after a second, then ever more rarely.
+    eventually(count_together, describe="one count for both")
+
+
+def test_a_limit_may_have_several_parts() -> None:
+    mounted = Mounted(rate_limits=RateLimits(per_job_type={"email.send": "3/hour;2/second"}))
+
+    answer = mounted.post("/jobs/batch", {"jobs": [MAIL] * 3}).get_json()
+
+    assert "at most 2 at once" in answer["jobs"][0]["detail"]
+    assert mounted.post("/jobs/batch", {"jobs": [MAIL] * 2}).get_json()["accepted"] == 2
+    assert mounted.post("/jobs/batch", {"jobs": [MAIL] * 2}).get_json()["accepted"] == 0
+
+
+@pytest.mark.parametrize("needs_event_loop", [False, True])
+def test_a_creator_that_needs_an_event_loop_is_counted_too(needs_event_loop: bool) -> None:
+    queue = QueueInMemory(needs_event_loop=needs_event_loop)
+    key, as_shop = a_key("shop")
+    limits = RateLimits(per_address="9/hour", per_caller="9/hour", per_job_type={"email.send": "2/hour"})
+    trigger = WebhookTrigger(JobService(queue), WebhookConfig(authentication=ApiKeys([key]), rate_limits=limits))
+    asyncio.run(trigger.start())
+    app = Flask(__name__)
+    app.register_blueprint(trigger.blueprint)
+    client = app.test_client()
+
+    answers = [client.post("/webhooks/jobs", json=MAIL, headers=as_shop) for _ in range(3)]
+
+    assert [answer.status_code for answer in answers] == [202, 202, 429]
+    assert [answer.headers["RateLimit-Remaining"] for answer in answers] == ["8", "7", "0"]
+    assert len(queue.jobs) == 2
+
+
+def test_many_threads_are_counted_each_for_its_own_caller() -> None:
+    callers = [a_key(f"caller{number}") for number in range(8)]
+    keys = ApiKeys([key for key, _ in callers])
+    mounted = Mounted(authentication=keys, rate_limits=RateLimits(per_caller="10/hour"))
+
+    def post(header: dict[str, str]) -> int:
+        app = mounted.client.application
+        return app.test_client().post("/webhooks/jobs", json=MAIL, headers=header).status_code
+
+    with ThreadPoolExecutor(8) as threads:
+        statuses = list(threads.map(post, [header for _, header in callers] * 12))
+
+    assert Counter(statuses) == {202: 80, 429: 16}
+    assert Counter(job.metadata["webhook"]["caller"] for job in mounted.jobs) == {
+        f"caller{number}": 10 for number in range(8)
+    }
 
 
 def test_a_batch_that_was_accepted_is_replayed_when_there_are_too_many_jobs_of_its_type() -> None:

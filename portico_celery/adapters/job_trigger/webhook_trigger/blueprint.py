@@ -39,7 +39,7 @@ def webhook_blueprint(*, prefix: str, routes: list[Route], admission: Admission,
     """Build the blueprint."""
     blueprint = Blueprint("portico_webhook", __name__, url_prefix=prefix)
     for route in routes:
-        view = _View(route=route, admission=admission, needs_event_loop=needs_event_loop)
+        view = _view_function(_View(route=route, admission=admission, needs_event_loop=needs_event_loop))
         # The route takes every method, so that we, and not the application it is mounted in, answer the wrong ones.
         blueprint.add_url_rule(route.rule, route.name, view, methods=_ALL_METHODS, provide_automatic_options=False)
     blueprint.register_error_handler(Exception, lambda error: _error_response(error))
@@ -52,11 +52,7 @@ class _View:
     admission: Admission
     needs_event_loop: bool
 
-    @property
-    def __name__(self) -> str:
-        return self.route.name
-
-    def __call__(self, **arguments: str) -> ResponseReturnValue:
+    def respond(self, **arguments: str) -> ResponseReturnValue:
         self.admission.require_running()
         request = request_ctx.request
         method = request.method
@@ -83,6 +79,16 @@ class _View:
             name for method in self.route.endpoints for name in ((method, "HEAD") if method == "GET" else (method,))
         ]
         return {"Allow": ", ".join((*methods, "OPTIONS"))}
+
+
+def _view_function(view: _View) -> Callable[..., ResponseReturnValue]:
+    def function(**arguments: str) -> ResponseReturnValue:
+        return view.respond(**arguments)
+
+    # Extensions of Flask know a view by its names (Flask-Limiter does), which an object that can be called lacks.
+    function.__name__ = view.route.name
+    function.__qualname__ = f"portico_webhook.{view.route.name}"
+    return function
 
 
 class _JsonResponse(Response):

@@ -27,13 +27,20 @@ class Routes:
     """Puts the endpoints together."""
 
     def __init__(
-        self, *, config: WebhookConfig, activity: Activity, creator: JobCreator, create: Create, batches: bool
+        self,
+        *,
+        config: WebhookConfig,
+        activity: Activity,
+        limiter: RateLimiter,
+        creator: JobCreator,
+        create: Create,
+        batches: bool,
     ) -> None:
         self._config = config
         self._batches = batches
         self._creator = creator
         self._activity = activity
-        self._limiter = RateLimiter(config.rate_limits)
+        self._limiter = limiter
         self._reader = creator if isinstance(creator, JobReader) else None
         self._backlog = Backlog(self._reader, config.max_pending, config.default_queue)
         self.needs_event_loop = getattr(creator, "needs_event_loop", True)

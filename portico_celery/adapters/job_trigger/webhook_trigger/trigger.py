@@ -11,6 +11,7 @@ from portico_celery.adapters.job_trigger.webhook_trigger.activity import Activit
 from portico_celery.adapters.job_trigger.webhook_trigger.blueprint import webhook_blueprint
 from portico_celery.adapters.job_trigger.webhook_trigger.config import WebhookConfig
 from portico_celery.adapters.job_trigger.webhook_trigger.docs_pages import add_docs_pages
+from portico_celery.adapters.job_trigger.webhook_trigger.flask_rate_limiter import FlaskRateLimiter
 from portico_celery.adapters.job_trigger.webhook_trigger.openapi import OpenApiDocument
 from portico_celery.adapters.job_trigger.webhook_trigger.problem import Problem
 from portico_celery.adapters.job_trigger.webhook_trigger.request_schema import WebhookJobRequest
@@ -39,6 +40,7 @@ class WebhookTrigger(JobTrigger):
         routes = Routes(
             config=self.config,
             activity=self._activity,
+            limiter=FlaskRateLimiter(self.config.rate_limits),
             creator=job_creator,
             create=self._create_job_endpoint,
             batches=type(self)._create_job_endpoint is WebhookTrigger._create_job_endpoint,
