@@ -23,6 +23,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from kombu import Connection, Exchange, Queue
+from redis import Redis
 
 from tests.integration.worker_process import ROOT, Program
 from tests.postgresql import own_schema
@@ -31,8 +32,15 @@ from tests.waiting import eventually
 from webhook_app.__main__ import cli
 
 COMPOSE = ROOT / "compose"
-READY = {"web": "Listening at", "worker": " ready.", "beat": "beat: Starting", "flower": "Visit me at"}
-OURS = tuple(READY)
+READY = {
+    "redis": "Ready to accept connections",
+    "web": "Listening at",
+    "worker": " ready.",
+    "beat": "beat: Starting",
+    "flower": "Visit me at",
+}
+# These have commands of their own; RabbitMQ and PostgreSQL run by what their images bring.
+COMMANDS = tuple(READY)
 VARIABLE = re.compile(r"\$\{(\w+)(?::[-?]([^}]*))?\}")
 
 
@@ -56,7 +64,7 @@ def test_the_file_is_one_by_the_specification() -> None:
     faults = [fault.message for fault in jsonschema_rs.validator_for(schema).iter_errors(document)]
 
     assert faults == []
-    assert set(document["services"]) == {"rabbitmq", "redis", "postgres", *OURS}
+    assert set(document["services"]) == {"rabbitmq", "postgres", *COMMANDS}
 
 
 def test_every_variable_of_the_file_is_in_the_example() -> None:
@@ -86,12 +94,15 @@ class Service(Program):
         # The container's /tmp is a directory of the test.
         inside = {**ports, "0.0.0.0": "127.0.0.1", "/tmp/": f"{directory}/"}  # noqa: S104, S108  # what is replaced
         command = [_replaced(part, inside) for part in service["command"]]
-        command[0] = str(Path(sys.executable).parent / command[0])
+        installed = Path(sys.executable).parent / command[0]
+        command[0] = str(installed) if installed.exists() else command[0]
+        if name == "redis":
+            command += ["--port", ports["6379"], "--bind", "127.0.0.1", "--dir", str(directory)]
         if name == "worker":
             command += ["--hostname", f"compose-{uuid4().hex[:8]}@localhost", "--without-mingle", "--without-gossip"]
         path = os.pathsep.join([str(COMPOSE / "app"), str(ROOT)])
         base = {"PATH": os.environ["PATH"], "HOME": str(directory), "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
-        super().__init__(name, command, directory=directory, environment={**base, **service["environment"]})
+        super().__init__(name, command, directory=directory, environment={**base, **service.get("environment", {})})
         self._says_when_ready = READY[name]
 
     def is_ready(self) -> bool:
@@ -106,23 +117,22 @@ def _replaced(text: str, inside: Mapping[str, str]) -> str:
 
 
 @pytest.fixture
-def services(
-    amqp_url: str, postgres_url: str, redis_url: str, tmp_path: Path
-) -> Iterator[tuple[dict[str, Any], dict[str, str], str]]:
+def services(amqp_url: str, postgres_url: str, tmp_path: Path) -> Iterator[tuple[dict[str, Any], dict[str, str], str]]:
     """The file with the hosts of this machine, the ports that stand for the containers', and a key."""
     queue_name = f"portico-test-{uuid4().hex}"
     made = CliRunner().invoke(cli, ["make-key", "--caller", "me"])
     config = tmp_path / "webhook.toml"
-    config.write_text('allowed_job_types = ["report.build"]\n' + made.stdout)
+    config.write_text('allowed_job_types = ["report.build"]\nrate_limits = {per_caller = "100/minute"}\n' + made.stdout)
     key = next(word for word in made.stderr.split() if word.startswith("pk_"))
     with own_schema(postgres_url) as store:
         document = compose({**example_environment(), "SHOP_QUEUE": queue_name})
         here = {"BROKER_URL": amqp_url, "STORE_URL": store, "PORTICO_WEBHOOK_CONFIG": str(config)}
-        here["PORTICO_WEBHOOK_RATE_LIMIT_STORAGE"] = redis_url
-        for name in OURS:
-            environment = document["services"][name]["environment"]
+        ports = {number: str(free_port()) for number in ("8000", "5555", "6379")}
+        here["PORTICO_WEBHOOK_RATE_LIMIT_STORAGE"] = f"redis://127.0.0.1:{ports['6379']}/0"
+        for name in COMMANDS:
+            environment = document["services"][name].get("environment", {})
             environment |= {variable: value for variable, value in here.items() if variable in environment}
-        yield document["services"], {"8000": str(free_port()), "5555": str(free_port())}, key
+        yield document["services"], ports, key
     with Connection(amqp_url) as connection:
         Queue(queue_name, channel=connection.default_channel).delete()
         Exchange(queue_name, channel=connection.default_channel).delete()
@@ -144,7 +154,7 @@ def test_a_job_goes_through_the_webhook_and_a_worker_and_is_seen_in_flower(
     web, flower = ports["8000"], ports["5555"]
     basic = base64.b64encode(example_environment()["FLOWER_BASIC_AUTH"].encode()).decode()
     with ExitStack() as running:
-        for name in OURS:
+        for name in COMMANDS:
             running.enter_context(Service(name, document[name], tmp_path, ports))
         eventually(lambda: ask(flower, "/api/workers?refresh=1", {"Authorization": f"Basic {basic}"})[1], 20)
         bearer = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
@@ -162,3 +172,5 @@ def test_a_job_goes_through_the_webhook_and_a_worker_and_is_seen_in_flower(
         eventually(shown, 20, "the job in Flower")
         assert ask(flower, "/api/workers", {})[0] == 401
         assert ask(web, "/health/ready", {})[1]["broker"] is True
+        with Redis(port=int(ports["6379"])) as limits:
+            assert limits.keys("*portico_webhook*")

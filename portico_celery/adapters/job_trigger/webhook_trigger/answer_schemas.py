@@ -82,7 +82,7 @@ class ProblemSchema(Schema):
 
 
 class OutcomeSchema(Schema):
-    """What became of one job of a batch: 202 with its id, or a problem."""
+    """What became of one job of a batch: 202 with its id, or a problem; ``retry_after`` is in seconds."""
 
     status = fields.Integer(required=True)
     job_id = fields.UUID()
@@ -92,6 +92,8 @@ class OutcomeSchema(Schema):
     type = fields.String()
     title = fields.String()
     detail = fields.String()
+    request_id = fields.String()
+    retry_after = fields.Integer()
     errors = fields.Dict(keys=fields.String(), values=fields.List(fields.String()))
 
 

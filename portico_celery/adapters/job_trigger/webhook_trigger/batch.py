@@ -181,7 +181,11 @@ def _target(item: _Item) -> tuple[str, str]:
 
 def _outcome(outcome: Created | Problem, request: HttpRequest) -> dict[str, Any]:
     if isinstance(outcome, Problem):
-        return outcome.document()
+        wait = outcome.headers.get("Retry-After")
+        return {
+            **outcome.answer(request.request_id).document,
+            **({} if wait is None else {"retry_after": int(wait)}),
+        }
     job = outcome.job
     return {
         "status": HTTPStatus.ACCEPTED,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -16,23 +16,11 @@ from werkzeug.exceptions import HTTPException
 from portico_celery import event_loop
 from portico_celery.adapters.job_trigger.webhook_trigger.admission import Admission
 from portico_celery.adapters.job_trigger.webhook_trigger.errors import error_answer
-from portico_celery.adapters.job_trigger.webhook_trigger.http_exchange import HttpAnswer
+from portico_celery.adapters.job_trigger.webhook_trigger.http_exchange import Endpoint, HttpAnswer, Route
 from portico_celery.adapters.job_trigger.webhook_trigger.problem import Problem
 from portico_celery.adapters.job_trigger.webhook_trigger.request_reading import limited_body, plain_request, prefix_of
 
-Endpoint = Callable[..., Coroutine[Any, Any, HttpAnswer]]
-
 _ALL_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Route:
-    """An address and, by method, what answers there. ``max_bytes`` is the limit of a body."""
-
-    rule: str
-    name: str
-    endpoints: Mapping[str, Endpoint]
-    max_bytes: int
 
 
 def webhook_blueprint(*, prefix: str, routes: list[Route], admission: Admission, needs_event_loop: bool) -> Blueprint:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -15,11 +15,20 @@ from limits.errors import ConfigurationError as LimitsConfigurationError
 from limits.errors import StorageError
 
 from portico_celery.adapters.job_trigger.webhook_trigger.problem import Problem
-from portico_celery.adapters.job_trigger.webhook_trigger.rate_limits import RateLimiter, RateLimits, most_at_once
+from portico_celery.adapters.job_trigger.webhook_trigger.rate_limits import (
+    STORAGES,
+    RateLimiter,
+    RateLimits,
+    most_at_once,
+)
 from portico_celery.exceptions import ConfigurationError
+from portico_celery.utils.logging import get_logger
 
-_REDIS_TIMEOUT = 0.5
+logger = get_logger(__name__)
+
 _STRATEGY = "sliding-window-counter"
+_REDIS_TIMEOUT = 0.5
+_RETRY_STORAGE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,13 +52,9 @@ class FlaskRateLimiter(RateLimiter):
 
     def __init__(self, limits: RateLimits) -> None:
         self._limits = limits
-        self._extension = _extension(limits.storage)
-        self._hit = self._extension.shared_limit(
-            lambda: _counted.get().limit,
-            scope=lambda _endpoint: _counted.get().scope,
-            key_func=lambda: _counted.get().key,
-            cost=lambda: _counted.get().cost,
-        )(_passed)
+        self._own = _Counter("memory://")
+        self._shared = self._own if limits.in_memory else _Counter(limits.storage)
+        self._shared_from = 0.0
 
     def count_address(self, address: str) -> None:
         """Count a request. Raises Problem (429)."""
@@ -61,8 +66,7 @@ class FlaskRateLimiter(RateLimiter):
         """Count a request that has been verified; returns the headers that say what is left. Raises Problem (429)."""
         if not self._limits.per_caller:
             return {}
-        self._count(_Counted(limit=self._limits.per_caller, scope="caller", key=caller or "anyone"))
-        return _quota(self._extension.current_limit)
+        return _quota(self._count(_Counted(limit=self._limits.per_caller, scope="caller", key=caller or "anyone")))
 
     def count_jobs(self, job_type: str, number: int = 1) -> None:
         """Count jobs of a type. Raises Problem: 429, or 400 for more at once than the limit will ever let pass."""
@@ -75,7 +79,31 @@ class FlaskRateLimiter(RateLimiter):
             raise Problem(HTTPStatus.BAD_REQUEST, detail)
         self._count(_Counted(limit=limit, scope="job_type", key=job_type, cost=number))
 
-    def _count(self, counted: _Counted) -> None:
+    def _count(self, counted: _Counted) -> RequestLimit | None:
+        counter = self._shared if time.monotonic() >= self._shared_from else self._own
+        try:
+            return counter.count(counted)
+        except StorageError as error:
+            # Counting is no reason to refuse work.
+            self._shared_from = time.monotonic() + _RETRY_STORAGE_SECONDS
+            logger.warning("rate_limit_storage_unavailable", error=str(error), advice="each process counts for itself")
+            return self._own.count(counted)
+
+
+class _Counter:
+    """A Flask-Limiter with its storage."""
+
+    def __init__(self, url: str) -> None:
+        self._extension = _extension(url)
+        self._hit: Callable[[], None] = self._extension.shared_limit(
+            lambda: _counted.get().limit,
+            scope=lambda _endpoint: _counted.get().scope,
+            key_func=_key,
+            cost=lambda: _counted.get().cost,
+        )(_passed)
+
+    def count(self, counted: _Counted) -> RequestLimit | None:
+        """Count, and return how it stands. Raises Problem (429), and StorageError."""
         token = _counted.set(counted)
         try:
             self._hit()
@@ -83,20 +111,26 @@ class FlaskRateLimiter(RateLimiter):
             raise _too_many(error, self._extension.current_limit) from None
         finally:
             _counted.reset(token)
+        return self._extension.current_limit
 
 
 def _passed() -> None:
     """Is within its limits when it is called."""
 
 
+def _key() -> str:
+    return _counted.get().key
+
+
 def _extension(url: str) -> Limiter:
     redis = {"socket_timeout": _REDIS_TIMEOUT, "socket_connect_timeout": _REDIS_TIMEOUT, "wrap_exceptions": True}
     extension = Limiter(
-        lambda: _counted.get().key,
+        _key,
         strategy=_STRATEGY,
         storage_uri=url,
         storage_options={} if url.startswith("memory") else redis,  # type: ignore[arg-type]  # redis-py takes floats
-        in_memory_fallback_enabled=True,
+        # Its own way to go on in memory fails requests that run at the time, and keeps the reason to itself.
+        in_memory_fallback_enabled=False,
         headers_enabled=False,  # its Retry-After would stand in every answer
         key_prefix="portico_webhook",
     )
@@ -106,6 +140,9 @@ def _extension(url: str) -> Limiter:
         extension.init_app(Flask(__name__))
     except LimitsConfigurationError as error:
         raise ConfigurationError("rate limits in Redis need redis-py: pip install 'portico-celery[redis]'") from error
+    except ValueError:
+        # Its words may show a password.
+        raise ConfigurationError(f"the storage of rate limits can't be read: it must be {STORAGES}") from None
     return extension
 
 

@@ -1,9 +1,9 @@
-"""A request and its answer as plain data: all that the trigger knows of HTTP, whichever web framework serves it."""
+"""Requests, answers and addresses as plain data: all that the trigger knows of HTTP, whatever framework serves it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,3 +42,17 @@ class HttpAnswer:
     def body(self) -> bytes:
         """Return the document as it travels."""
         return json.dumps(self.document).encode()
+
+
+Endpoint = Callable[..., Coroutine[Any, Any, HttpAnswer]]
+"""Answers an HttpRequest, and whatever of its address is variable."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """An address and, by method, what answers there. ``max_bytes`` is the limit of a body."""
+
+    rule: str
+    name: str
+    endpoints: Mapping[str, Endpoint]
+    max_bytes: int

@@ -6,15 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from limits import parse_many
 
 from portico_celery.exceptions import ConfigurationError
 
+#: How a storage is written.
+STORAGES = "memory:// or redis://[user:password@]host:port/number, with what is special in a password written as %XX"
+
 
 @dataclass(frozen=True, kw_only=True)
 class RateLimits:
-    """Each limit is as Flask-Limiter reads it: ``100/minute``, ``5/second;1000/day``. None is no limit.
+    """Each limit is as Flask-Limiter reads it: ``100/minute``, ``5/second``. None is no limit.
 
     ``per_address`` counts before anything is verified, ``per_caller`` after (the caller of an API key, or a source),
     ``per_job_type`` each job. ``storage`` is ``memory://`` or ``redis://host:6379/0``.
@@ -29,8 +33,13 @@ class RateLimits:
         for text in (self.per_address, self.per_caller, *self.per_job_type.values()):
             if text is not None:
                 most_at_once(text)
-        if self.storage.partition("://")[0] not in ("memory", "redis", "rediss"):
-            raise ConfigurationError("the storage of rate limits must be memory:// or the URL of a Redis")
+        if not _is_storage(self.storage):
+            raise ConfigurationError(f"the storage of rate limits must be {STORAGES}")
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether each process counts for itself."""
+        return self.storage.startswith("memory:")
 
 
 class RateLimiter(Protocol):
@@ -50,6 +59,19 @@ class RateLimiter(Protocol):
 def most_at_once(limit: str) -> int:
     """Return how many a limit lets pass at one time. Raises ConfigurationError where it can't be read."""
     try:
-        return min(item.amount for item in parse_many(limit))
+        # One alone: of several, the headers could not say which is meant.
+        (item,) = parse_many(limit)
     except ValueError:
-        raise ConfigurationError(f"{limit!r} is no rate limit: write 100/minute, 5/second or the like") from None
+        item = None
+    if item is None or item.amount < 1:
+        raise ConfigurationError(f"{limit!r} is no rate limit: write one, such as 100/minute or 5/second")
+    return item.amount
+
+
+def _is_storage(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        _port = parts.port  # which can't be read where a password has a slash, say
+    except ValueError:
+        return False
+    return "://" in url and parts.scheme in ("memory", "redis", "rediss")

@@ -12,9 +12,9 @@ from portico_celery.adapters.job_trigger.webhook_trigger.activity import Activit
 from portico_celery.adapters.job_trigger.webhook_trigger.admission import Admission
 from portico_celery.adapters.job_trigger.webhook_trigger.backlog import Backlog
 from portico_celery.adapters.job_trigger.webhook_trigger.batch import BatchEndpoint
-from portico_celery.adapters.job_trigger.webhook_trigger.blueprint import Endpoint, Route
 from portico_celery.adapters.job_trigger.webhook_trigger.config import WebhookConfig
 from portico_celery.adapters.job_trigger.webhook_trigger.endpoints import CreatingEndpoints
+from portico_celery.adapters.job_trigger.webhook_trigger.http_exchange import Endpoint, Route
 from portico_celery.adapters.job_trigger.webhook_trigger.job_creation import Create, JobCreation
 from portico_celery.adapters.job_trigger.webhook_trigger.jobs_api import JobsApi
 from portico_celery.adapters.job_trigger.webhook_trigger.rate_limits import RateLimiter
