@@ -63,8 +63,8 @@ class JobQueueAdapter(ABC):
         """
 
     @abstractmethod
-    async def get_queue_stats(self, queue_name: str) -> QueueStats:
-        """Count the jobs of a queue by state."""
+    async def get_queue_stats(self, queue_name: str, *, created_by: UUID | None = None) -> QueueStats:
+        """Count the jobs of a queue by state: all of them, or those that one caller has created."""
 
     @abstractmethod
     async def initialize(self) -> None:

@@ -163,8 +163,8 @@ class JobReader(ABC):
         """Return one page of jobs, the newest first."""
 
     @abstractmethod
-    async def get_queue_stats(self, queue_name: str) -> QueueStats:
-        """Count the jobs of a queue by state."""
+    async def get_queue_stats(self, queue_name: str, *, created_by: UUID | None = None) -> QueueStats:
+        """Count the jobs of a queue by state: all of them, or those that one caller has created."""
 
     @abstractmethod
     async def get_oldest_due_seconds(self) -> float:

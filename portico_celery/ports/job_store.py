@@ -229,8 +229,8 @@ class JobStore(ABC):
         """Return one page of jobs, the newest first."""
 
     @abstractmethod
-    def stats(self, queue_name: str) -> QueueStats:
-        """Count the jobs of a queue by state."""
+    def stats(self, queue_name: str, *, created_by: UUID | None = None) -> QueueStats:
+        """Count the jobs of a queue by state: all of them, or those that one caller has created."""
 
     @abstractmethod
     def oldest_due_seconds(self) -> float:

@@ -1475,6 +1475,28 @@ class Reading:
         assert jobs.store.stats("default") == lifecycle.queue_stats("default", counts)
         assert jobs.store.stats("default").running_count == counts[JobStatus.RUNNING]
 
+    def test_of_a_queue_the_jobs_of_one_caller_are_counted_apart(self, jobs: StoreUnderTest) -> None:
+        ann, bob = uuid4(), uuid4()
+        for count, status in enumerate(JobStatus, start=1):
+            for _ in range(count):
+                brought_to(jobs, status, replace(a_job(), created_by=ann))
+        jobs.insert(replace(a_job(), created_by=bob), a_job(), replace(a_job(queue_name="another"), created_by=ann))
+        counts = {status: count for count, status in enumerate(JobStatus, start=1)}
+        assert jobs.store.stats("default", created_by=ann) == lifecycle.queue_stats("default", counts)
+        assert jobs.store.stats("default", created_by=bob).pending_count == 1
+        assert jobs.store.stats("another", created_by=ann).pending_count == 1
+        nobody = QueueStats("default", 0, 0, 0, 0, 0)
+        assert jobs.store.stats("default", created_by=uuid4()) == nobody
+        assert jobs.store.stats("another", created_by=bob) == replace(nobody, queue_name="another")
+
+    def test_jobs_of_a_caller_that_are_requeued_or_discarded_are_counted_as_such(self, jobs: StoreUnderTest) -> None:
+        ann = uuid4()
+        first, second = (brought_to(jobs, JobStatus.FAILED, replace(a_job(), created_by=ann)) for _ in range(2))
+        jobs.requeue(first.id)
+        jobs.discard(second.id)
+        counts = {JobStatus.PENDING: 1}
+        assert jobs.store.stats("default", created_by=ann) == lifecycle.queue_stats("default", counts)
+
     def test_the_jobs_of_a_queue_that_were_knocked_for_are_counted_without_those_that_wait_for_their_time(
         self, jobs: StoreUnderTest
     ) -> None:

@@ -194,8 +194,9 @@ class ReferenceStore:
         rows = [row for row in self.rows.values() if row.job.queue_name == queue_name]
         return sum(lifecycle.awaits_its_message(row.job, row.knocks) for row in rows)
 
-    def stats(self, queue_name: str) -> QueueStats:
-        found = [row.job.status for row in self.rows.values() if row.job.queue_name == queue_name]
+    def stats(self, queue_name: str, *, created_by: UUID | None = None) -> QueueStats:
+        jobs = [row.job for row in self.rows.values() if row.job.queue_name == queue_name]
+        found = [job.status for job in jobs if created_by in (None, job.created_by)]
         return lifecycle.queue_stats(queue_name, {status: found.count(status) for status in JobStatus})
 
     def oldest_due_seconds(self) -> float:

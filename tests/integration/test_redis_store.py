@@ -150,7 +150,7 @@ class TestRetention:
             closing(RedisJobStore(server.url, result_ttl=DAY)) as store,
             Redis.from_url(server.url, decode_responses=True) as client,
         ):
-            [dead, cancelled, done] = insert(store, a_job(), a_job(), a_job())
+            [dead, cancelled, done] = insert(store, *(replace(a_job(), created_by=uuid4()) for _ in range(3)))
             [claimed] = claim(store, dead)
             finish(store, Transition(status=JobStatus.DEAD_LETTER, retry_count=3), claimed)
             store.cancel(cancelled.id)
@@ -181,7 +181,7 @@ class TestRetention:
         assert left(client) == set()
 
     def test_a_job_that_was_discarded_leaves_nothing(self, store: RedisJobStore, client: Redis) -> None:
-        [claimed] = claim(store, *insert(store, a_job()))
+        [claimed] = claim(store, *insert(store, replace(a_job(), created_by=uuid4())))
         finish(store, Transition(status=JobStatus.DEAD_LETTER, retry_count=3), claimed)
         assert store.discard(JobFilter(job_ids=(claimed.job.id,))).jobs
         assert left(client) == set()

@@ -55,9 +55,9 @@ class NineMethods(JobQueueAdapter):
         await self._turn()
         return self.store.cancel(UUID(str(job_id)), running=running)
 
-    async def get_queue_stats(self, queue_name: str) -> QueueStats:
+    async def get_queue_stats(self, queue_name: str, *, created_by: UUID | None = None) -> QueueStats:
         await self._turn()
-        return self.store.stats(queue_name)
+        return self.store.stats(queue_name, created_by=created_by)
 
     async def initialize(self) -> None: ...
 

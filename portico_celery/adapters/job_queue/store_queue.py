@@ -138,9 +138,9 @@ class StoreJobQueue(JobQueueAdapter, ScheduleAccess):
         """Return one page of jobs, the newest first."""
         return await self._read(lambda store: store.list_jobs(job_filter))
 
-    async def get_queue_stats(self, queue_name: str) -> QueueStats:
-        """Count the jobs of a queue by state."""
-        return await self._read(lambda store: store.stats(queue_name))
+    async def get_queue_stats(self, queue_name: str, *, created_by: UUID | None = None) -> QueueStats:
+        """Count the jobs of a queue by state: all of them, or those that one caller has created."""
+        return await self._read(lambda store: store.stats(queue_name, created_by=created_by))
 
     async def get_oldest_due_seconds(self) -> float:
         """Return for how many seconds the job that is due longest has waited past its time; 0 where none is due."""

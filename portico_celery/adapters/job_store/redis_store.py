@@ -189,9 +189,10 @@ class RedisJobStore(JobStore):
         page, next_cursor = first_page(rows, job_filter.limit, cursor_of=lambda row: row["sequence"])
         return JobPage(jobs=tuple(job_of(row) for row in page), next_cursor=next_cursor)
 
-    def stats(self, queue_name: str) -> QueueStats:
-        """Count the jobs of a queue by state."""
-        counts = self._hash(f"counts:{queue_name}")
+    def stats(self, queue_name: str, *, created_by: UUID | None = None) -> QueueStats:
+        """Count the jobs of a queue by state: all of them, or those that one caller has created."""
+        owner = "" if created_by is None else f"-of:{created_by}"
+        counts = self._hash(f"counts{owner}:{queue_name}")
         counts.pop(_KNOCKED, None)
         return lifecycle.queue_stats(queue_name, {JobStatus(status): int(count) for status, count in counts.items()})
 

@@ -167,10 +167,10 @@ class SqlJobStore(JobStore):
         with self._single_statement() as connection:
             return reads.list_jobs(connection, job_filter)
 
-    def stats(self, queue_name: str) -> QueueStats:
-        """Count the jobs of a queue by state."""
+    def stats(self, queue_name: str, *, created_by: UUID | None = None) -> QueueStats:
+        """Count the jobs of a queue by state: all of them, or those that one caller has created."""
         with self._single_statement() as connection:
-            return reads.stats(connection, queue_name)
+            return reads.stats(connection, queue_name, created_by)
 
     def oldest_due_seconds(self) -> float:
         """Return for how many seconds the job that is due longest has waited past its time; 0 where none is due."""

@@ -68,9 +68,9 @@ class SyncJobService:
         """Return one page of jobs, the newest first."""
         return self._wait(self._service.list_jobs(job_filter))
 
-    def get_queue_stats(self, queue_name: str) -> QueueStats:
-        """Count the jobs of a queue by state."""
-        return self._wait(self._service.get_queue_stats(queue_name))
+    def get_queue_stats(self, queue_name: str, *, created_by: UUID | None = None) -> QueueStats:
+        """Count the jobs of a queue by state: all of them, or those that one caller has created."""
+        return self._wait(self._service.get_queue_stats(queue_name, created_by=created_by))
 
     def get_oldest_due_seconds(self) -> float:
         """Return for how many seconds the job that is due longest has waited past its time; 0 where none is due."""

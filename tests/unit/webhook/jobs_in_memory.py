@@ -63,7 +63,7 @@ class JobsInMemory(WriteOnlyJobs, JobReader):
     async def list_jobs(self, job_filter: JobFilter) -> JobPage:
         raise NotImplementedError
 
-    async def get_queue_stats(self, queue_name: str) -> QueueStats:
+    async def get_queue_stats(self, queue_name: str, *, created_by: UUID | None = None) -> QueueStats:
         raise NotImplementedError
 
     async def get_oldest_due_seconds(self) -> float:

@@ -49,6 +49,17 @@ def test_a_key_creates_the_types_and_uses_the_queues_it_is_for() -> None:
     assert mounted.get("/queues/other/stats", as_shop).status_code == 404
 
 
+def test_a_caller_counts_its_own_jobs_in_a_queue() -> None:
+    (one, as_one), (two, as_two) = a_key("one"), a_key("two")
+    mounted = Mounted(authentication=ApiKeys([one, two]))
+    for who in (as_one, as_one, as_two):
+        assert mounted.post("/jobs", MAIL, who).status_code == 202
+
+    counts = [mounted.get("/queues/default/stats", who).get_json()["pending_count"] for who in (as_one, as_two)]
+
+    assert counts == [2, 1]
+
+
 def test_a_job_that_names_no_queue_goes_to_the_only_one_of_its_caller() -> None:
     (one, as_one), (two, as_two) = a_key("one", queues=["mails"]), a_key("two", queues=["mails", "reports"])
     mounted = Mounted(authentication=ApiKeys([one, two]))

@@ -206,7 +206,7 @@ def test_a_batch_that_no_time_would_let_pass_is_not_told_to_wait() -> None:
     ],
 )
 def test_a_limit_that_can_t_be_read_is_refused_at_start(limits: dict[str, object]) -> None:
-    with pytest.raises(ConfigurationError, match="must be memory://|is no rate limit"):
+    with pytest.raises(ConfigurationError, match=r"must be memory://|is no rate limit"):
         RateLimits(**limits)  # type: ignore[arg-type]  # wrong on purpose
 
 

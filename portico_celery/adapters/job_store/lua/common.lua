@@ -56,9 +56,16 @@ local function index_keys(job)
   return keys
 end
 
--- By status, and beside it how many have been knocked for.
-local function count(queue_name, status, difference)
-  redis.call('HINCRBY', tag .. ':counts:' .. queue_name, status, difference)
+-- How many jobs of a queue have a status: all of them, and those of each creator.
+local function count(job, status, difference)
+  redis.call('HINCRBY', tag .. ':counts:' .. job.queue_name, status, difference)
+  if job.created_by then
+    local own = tag .. ':counts-of:' .. job.created_by .. ':' .. job.queue_name
+    if redis.call('HINCRBY', own, status, difference) == 0 then
+      -- Creators may be as many as an application has users: nothing is left of those whose jobs are gone.
+      redis.call('HDEL', own, status)
+    end
+  end
 end
 
 -- What transitions decide by; false for a field that is absent.
@@ -123,9 +130,10 @@ local function awaits_its_message(status, knocks)
   return WAITING[status] and tonumber(knocks) > 0 and 1 or 0
 end
 
+-- Beside the counts of a queue by status: how many of its jobs have been knocked for.
 local function count_knocked(queue_name, difference)
   if difference ~= 0 then
-    count(queue_name, 'knocked', difference)
+    redis.call('HINCRBY', tag .. ':counts:' .. queue_name, 'knocked', difference)
   end
 end
 
@@ -151,7 +159,7 @@ local function create(id, given, added)
     redis.call('ZADD', index, job.sequence, id)
   end
   note_waiting(id, nil, job.status, job.run_at)
-  count(job.queue_name, job.status, 1)
+  count(job, job.status, 1)
   count_knocked(job.queue_name, awaits_its_message(job.status, job.knocks))
 end
 
@@ -160,8 +168,8 @@ local function move(id, job, status, values)
   if status ~= job.status then
     redis.call('ZREM', index_key('status', job.status), id)
     redis.call('ZADD', index_key('status', status), job.sequence, id)
-    count(job.queue_name, job.status, -1)
-    count(job.queue_name, status, 1)
+    count(job, job.status, -1)
+    count(job, status, 1)
   end
   note_waiting(id, job.status, status, values.run_at)
   local knocked = awaits_its_message(status, values.knocks or job.knocks)
@@ -194,5 +202,5 @@ local function remove(id, job)
   end
   redis.call('ZREM', DUE, id)
   redis.call('ZREM', ENDED, id)
-  count(job.queue_name, job.status, -1)
+  count(job, job.status, -1)
 end

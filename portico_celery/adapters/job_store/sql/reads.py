@@ -55,9 +55,11 @@ def count_knocked(connection: Connection, queue_name: str) -> int:
     return connection.scalar(counted) or 0
 
 
-def stats(connection: Connection, queue_name: str) -> QueueStats:
-    """Count the jobs of a queue by state."""
+def stats(connection: Connection, queue_name: str, created_by: UUID | None) -> QueueStats:
+    """Count the jobs of a queue by state: all of them, or those that one caller has created."""
     counted = select(JOBS.c.status, func.count()).where(JOBS.c.queue_name == queue_name).group_by(JOBS.c.status)
+    if created_by is not None:
+        counted = counted.where(JOBS.c.created_by == created_by)
     counts = {JobStatus(status): count for status, count in connection.execute(counted)}
     return lifecycle.queue_stats(queue_name, counts)
 

@@ -82,11 +82,11 @@ class JobsApi:
         return await self._change(request, job_id, self._admin().requeue_job, "Only a failed job can be requeued.")
 
     async def show_queue(self, request: HttpRequest, queue_name: str) -> HttpAnswer:
-        """Answer ``GET {prefix}/queues/<name>/stats``: the jobs of all callers, where the caller may use the queue."""
+        """Answer ``GET {prefix}/queues/<name>/stats``: the caller's own jobs, where it may use the queue."""
         caller = self.admission.admit_caller(request)
         if not _QUEUE.fullmatch(queue_name) or not caller.may_use(queue_name):
             raise Problem(HTTPStatus.NOT_FOUND, "There is no such queue.")
-        return _answer(caller, stats_document(await self.reader.get_queue_stats(queue_name)))
+        return _answer(caller, stats_document(await self.reader.get_queue_stats(queue_name, created_by=caller.id)))
 
     async def _change(
         self, request: HttpRequest, job_id: str, change: Callable[[UUID], Awaitable[bool]], refused: str
