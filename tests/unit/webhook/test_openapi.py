@@ -6,52 +6,41 @@ import os
 from datetime import UTC, datetime
 from typing import Any
 
-import schemathesis
 from flask import Flask
 from hypothesis import HealthCheck, settings
-from marshmallow import Schema, fields
-from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
+from marshmallow import Schema
 
-from portico_celery.adapters.job_trigger.webhook_trigger import (
-    ApiKeys,
-    EventJob,
-    NoVerification,
-    PublicUrl,
-    WebhookSource,
-)
+from portico_celery.adapters.job_trigger.webhook_trigger import ApiKeys, PublicUrl
 from tests.unit.webhook.mounted import Mounted, a_key
+from tests.unit.webhook.openapi_application import Documented, Mail
 
 #: How many examples for each operation; the full size is 1,000.
 EXAMPLES = int(os.environ.get("PORTICO_SCHEMATHESIS_EXAMPLES", "15"))
-
-
-class Mail(Schema):
-    to = fields.Email(required=True)
 
 
 class Hook(Schema):
     url = PublicUrl(required=True)
 
 
-MOUNTED = Mounted(
-    jobs_api=True,
-    jobs_open=True,
-    payload_schemas={"email.send": Mail},
-    sources={"shop": WebhookSource(scheme=NoVerification(), events={"*": EventJob(job_type="order.ship")})},
-)
+SHOP_KEY, AS_SHOP = a_key("shop")
+OPEN = Documented(jobs_open=True, payload_schemas={"email.send": Mail})
+WITH_KEYS = Documented(headers=AS_SHOP, authentication=ApiKeys([SHOP_KEY]))
+MOUNTED = OPEN.mounted
 APPLICATION: Flask = MOUNTED.client.application
-schema = schemathesis.openapi.from_wsgi("/webhooks/openapi.json", APPLICATION)
+
+documented = settings(max_examples=EXAMPLES, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
 
 
-@schema.parametrize()
-@settings(max_examples=EXAMPLES, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+@OPEN.schema.parametrize()
+@documented
 def test_no_answer_is_other_than_documented_and_nothing_invalid_is_accepted(case: Any) -> None:
-    # What is beyond a schema is refused, too: a time that is not near, a job that is not there.
-    excluded: list[Any] = [positive_data_acceptance]
-    if case.operation.path.endswith("/batch"):
-        # The batch is accepted, and the invalid job in it is refused by an outcome of its own.
-        excluded.append(negative_data_rejection)
-    case.call_and_validate(excluded_checks=excluded)
+    OPEN.hold(case)
+
+
+@WITH_KEYS.schema.parametrize()
+@documented
+def test_nor_is_any_where_keys_are_needed_and_nobody_comes_in_without(case: Any) -> None:
+    WITH_KEYS.hold(case)
 
 
 def document() -> dict[str, Any]:

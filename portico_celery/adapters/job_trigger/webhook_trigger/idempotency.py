@@ -15,8 +15,10 @@ from portico_celery.adapters.job_trigger.webhook_trigger.problem import Problem
 from portico_celery.ports.job import Job
 
 _NAMESPACE = UUID("6a1f3f0e-0b1c-5d53-9f0f-6f7f0a1f6f77")
-# No comma: that is how a server joins two headers of the same name.
-_KEY = re.compile(r"[\x21-\x2b\x2d-\x7e]{1,255}")
+#: What a key may be, as JavaScript reads it too, for it stands in the OpenAPI document. No comma: that is how a server
+#: joins two headers of the same name.
+KEY = re.compile(r"^[!-+\--~]{1,255}$(?!\n)")
+KEY_RULE = "1 to 255 printable ASCII characters without spaces and commas"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,11 +44,8 @@ def idempotency_key(
     """
     if text is None:
         return None
-    if not _KEY.fullmatch(text):
-        raise Problem(
-            HTTPStatus.BAD_REQUEST,
-            "The idempotency key must be one, of 1 to 255 printable ASCII characters without spaces and commas.",
-        )
+    if not KEY.match(text):
+        raise Problem(HTTPStatus.BAD_REQUEST, f"The idempotency key must be one, of {KEY_RULE}.")
     # As JSON, so that no scope and key can be read as another scope and another key.
     job_id = uuid5(_NAMESPACE, json.dumps([scope, text] if place is None else [scope, text, place]))
     return IdempotencyKey(job_id=job_id, fingerprint=fingerprint(body) if same_body else None)

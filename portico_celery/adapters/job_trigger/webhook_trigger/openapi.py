@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any
 
@@ -21,9 +20,10 @@ from portico_celery.adapters.job_trigger.webhook_trigger.answer_schemas import (
     QueueStatsSchema,
 )
 from portico_celery.adapters.job_trigger.webhook_trigger.config import MAX_BATCH_JOBS, WebhookConfig
+from portico_celery.adapters.job_trigger.webhook_trigger.documented_answers import accepted, problem, success
 from portico_celery.adapters.job_trigger.webhook_trigger.http_exchange import JSON
+from portico_celery.adapters.job_trigger.webhook_trigger.idempotency import KEY
 from portico_celery.adapters.job_trigger.webhook_trigger.list_query import JobListSchema, JobWaitSchema
-from portico_celery.adapters.job_trigger.webhook_trigger.problem import PROBLEM_JSON
 from portico_celery.adapters.job_trigger.webhook_trigger.request_schema import BatchItemSchema, JobRequestSchema
 
 _KEY = {"bearer": {"type": "http", "scheme": "bearer", "description": "An API key, pk_..."}}
@@ -36,7 +36,7 @@ _IDEMPOTENCY = {
     "in": "header",
     "name": "Idempotency-Key",
     "description": "The same key is the same job; with another body it is refused (422).",
-    "schema": {"type": "string", "pattern": r"^[!-+\--~]{1,255}$"},
+    "schema": {"type": "string", "pattern": KEY.pattern},
 }
 
 
@@ -78,7 +78,7 @@ class OpenApiDocument:
 
     def _jobs(self) -> dict[str, Any]:
         create = {
-            **self._operation("Create a job", [_IDEMPOTENCY], _accepted(AcceptedSchema), *_WITH_BODY),
+            **self._operation("Create a job", [_IDEMPOTENCY], accepted(AcceptedSchema), *_WITH_BODY),
             "requestBody": _body({"$ref": "#/components/schemas/JobRequest"}),
         }
         if not self._config.has_jobs_api:
@@ -94,33 +94,29 @@ class OpenApiDocument:
         }
         schema = {"type": "object", "properties": {"jobs": jobs}, "required": ["jobs"], "additionalProperties": False}
         return {
-            **self._operation("Create many jobs", [_IDEMPOTENCY], _accepted(BatchOutcomeSchema), *_WITH_BODY),
+            **self._operation("Create many jobs", [_IDEMPOTENCY], accepted(BatchOutcomeSchema), *_WITH_BODY),
             "requestBody": _body(schema),
         }
 
     def _source(self, name: str) -> dict[str, Any]:
-        operation = self._operation(f"Deliver an event of {name}", [], _accepted(AcceptedSchema), *_WITH_BODY)
-        handshake = {
-            "200": {"description": "The sender's challenge.", "content": {JSON: {"schema": {"type": "object"}}}}
-        }
-        operation["responses"] |= handshake
+        answers = {**accepted(AcceptedSchema), **success("The sender's challenge.", {"type": "object"})}
+        operation = self._operation(f"Deliver an event of {name}", [], answers, *_WITH_BODY)
         return {**operation, "security": [], "requestBody": _body({"type": "object"})}
 
     def _read(self, summary: str, schema: type[Schema], parameters: list[Any], *problems: int) -> dict[str, Any]:
-        answer = {"200": {"description": "Found.", "content": {JSON: {"schema": schema}}}}
-        return self._operation(summary, parameters, answer, *problems)
+        return self._operation(summary, parameters, success("Found.", schema), *problems)
 
     def _change(self, summary: str) -> dict[str, Any]:
-        answer = {"200": {"description": "Done.", "content": {JSON: {"schema": JobSummarySchema}}}}
-        return self._operation(summary, [_JOB_ID], answer, 404, 408, 409, 413)
+        return self._operation(summary, [_JOB_ID], success("Done.", JobSummarySchema), 404, 408, 409, 413)
 
     def _operation(self, summary: str, parameters: list[Any], answer: dict[str, Any], *problems: int) -> dict[str, Any]:
-        refused = {str(status): _problem(status) for status in (*problems, *_ALWAYS)}
+        for status in (*problems, *_ALWAYS):
+            answer = {**answer, **problem(status)}
         security: list[Any] = [{"bearer": []}] if self._config.authentication is not None else []
         return {
             "summary": summary,
             "parameters": parameters,
-            "responses": {**answer, **refused},
+            "responses": answer,
             "security": security,
         }
 
@@ -162,15 +158,6 @@ def _with(general: dict[str, Any], **properties: Any) -> dict[str, Any]:
 
 def _body(schema: dict[str, Any]) -> dict[str, Any]:
     return {"required": True, "content": {JSON: {"schema": schema}}}
-
-
-def _accepted(schema: type[Schema]) -> dict[str, Any]:
-    return {"202": {"description": "Accepted: it is committed.", "content": {JSON: {"schema": schema}}}}
-
-
-def _problem(status: int) -> dict[str, Any]:
-    content = {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {"description": HTTPStatus(status).phrase, "content": content}
 
 
 def _query(schema: type[Schema]) -> dict[str, Any]:

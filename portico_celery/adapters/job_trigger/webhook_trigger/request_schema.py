@@ -13,6 +13,7 @@ from uuid import UUID
 
 from marshmallow import RAISE, Schema, ValidationError, fields, validate
 
+from portico_celery.adapters.job_trigger.webhook_trigger.idempotency import KEY, KEY_RULE
 from portico_celery.adapters.job_trigger.webhook_trigger.problem import Problem
 
 MAX_RETRIES_LIMIT = 25
@@ -115,12 +116,12 @@ class JobRequestSchema(Schema):
     priority = fields.Integer(
         strict=True,
         validate=validate.Range(-_PRIORITY_LIMIT, _PRIORITY_LIMIT - 1),
-        metadata={"description": "Higher is more urgent.", "examples": [0]},
+        metadata={"description": "Higher is more urgent. 8, not 8.0.", "examples": [0]},
     )
     max_retries = fields.Integer(
         strict=True,
         validate=validate.Range(0, MAX_RETRIES_LIMIT),
-        metadata={"description": "How often it is tried again.", "examples": [3]},
+        metadata={"description": "How often it is tried again. 3, not 3.0.", "examples": [3]},
     )
     scheduled_at = _OffsetDateTime(
         format="iso",
@@ -135,7 +136,10 @@ class JobRequestSchema(Schema):
 class BatchItemSchema(JobRequestSchema):
     """One job of a batch, which may have an idempotency key of its own."""
 
-    idempotency_key = fields.String(validate=validate.Length(1, 255))
+    idempotency_key = fields.String(
+        validate=validate.Regexp(KEY, error=f"Must be {KEY_RULE}."),
+        metadata={"description": "The same key is the same job; with another body it is refused.", "examples": ["1"]},
+    )
 
 
 _schemas: Mapping[type[Schema], Schema] = {kind: kind() for kind in (JobRequestSchema, BatchItemSchema)}
