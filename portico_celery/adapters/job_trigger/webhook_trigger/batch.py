@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any
+from uuid import UUID
 
 from portico_celery.adapters.job_trigger.webhook_trigger.activity import Activity
 from portico_celery.adapters.job_trigger.webhook_trigger.admission import Admission, trigger_stopped
@@ -139,17 +140,12 @@ class BatchEndpoint:
         good = [item for item in items if isinstance(item, _Item)]
         arguments = [noted(item.wanted, caller, item.key, request.request_id).arguments() for item in good]
         stored = iter(zip(good, await self.creator.create_each(arguments), strict=True))
+        # What was taken once is taken again, also when it would now be late, or too much.
+        before = await self.creation.stored([item.key for item in items if isinstance(item, _Refused) and item.key])
         return [
-            self._settled(*next(stored), request) if isinstance(item, _Item) else await self._replayed(item)
+            self._settled(*next(stored), request) if isinstance(item, _Item) else _replayed(item, before)
             for item in items
         ]
-
-    async def _replayed(self, refused: _Refused) -> Created | Problem:
-        # What was taken once is taken again, also when it would now be late, or too much.
-        try:
-            return await self.creation.replayed(refused.key) or refused.problem
-        except Problem as problem:
-            return problem
 
     def _settled(self, item: _Item, result: Job | ValidationError, request: HttpRequest) -> Created | Problem:
         if isinstance(result, ValidationError):
@@ -173,6 +169,17 @@ def _jobs(body: bytes) -> list[Any]:
             f'The body must be {{"jobs": [...]}} and nothing else, with 1 to {MAX_BATCH_JOBS} jobs.',
         )
     return jobs
+
+
+def _replayed(refused: _Refused, before: Mapping[UUID, Job]) -> Created | Problem:
+    job = None if refused.key is None else before.get(refused.key.job_id)
+    if refused.key is None or job is None:
+        return refused.problem
+    try:
+        refused.key.require_same(job)
+    except Problem as problem:
+        return problem
+    return Created(job=job, replayed=True)
 
 
 def _target(item: _Item) -> tuple[str, str]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any
+from uuid import UUID
 
 from marshmallow import ValidationError as SchemaError
 
@@ -22,7 +23,7 @@ from portico_celery.adapters.job_trigger.webhook_trigger.request_schema import (
     require_near,
 )
 from portico_celery.ports.job import Job
-from portico_celery.ports.job_reader import JobReader
+from portico_celery.ports.job_reader import JobFilter, JobReader
 
 Create = Callable[[WebhookJobRequest], Awaitable[Job]]
 
@@ -87,6 +88,14 @@ class JobCreation:
             return None
         key.require_same(job)
         return Created(job=job, replayed=True)
+
+    async def stored(self, keys: Sequence[IdempotencyKey]) -> Mapping[UUID, Job]:
+        """Return the jobs that keys stand for, as ``replayed`` does, in one look."""
+        if not keys or self._reader is None:
+            return {}
+        ids = tuple(key.job_id for key in keys)
+        page = await self._reader.list_jobs(JobFilter(job_ids=ids, limit=len(ids)))
+        return {job.id: job for job in page.jobs}
 
     def permitted(self, wanted: WebhookJobRequest, caller: Caller, *, now: datetime | None = None) -> WebhookJobRequest:
         """Return the request with what the configuration adds to it. Raises Problem: 400 or 403."""
