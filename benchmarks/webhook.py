@@ -4,9 +4,9 @@
 
 Both run in two processes of gunicorn, and check the same payload with marshmallow: the plain view by gunicorn's own
 thread worker, and once more by webhook_app's settings for gunicorn. Ours also authenticates an API key, and answers
-when the job's row is committed; its message follows, confirmed. The store is a Redis of its own with appendonly, unless
---store names another. Needs wrk, and a RabbitMQ (BENCH_BROKER_URL). On two processors those settings keep each process
-to one of them; on more, --workers has to be as many.
+when the job's row is committed; its message follows, confirmed. What it says of each job goes to a file. The store is a
+Redis of its own with appendonly, unless --store names another. Needs wrk, and a RabbitMQ (BENCH_BROKER_URL). On two
+processors those settings keep each process to one of them; on more, --workers has to be as many.
 """
 
 from __future__ import annotations
@@ -131,9 +131,10 @@ def _serving(arguments: Sequence[str], directory: Path, store: str) -> Iterator[
     }
     command = [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{port}"]
     command += ["--access-logfile", os.devnull, "--log-level", "error", *arguments]
-    with subprocess.Popen(command, env=environment) as server:  # noqa: S603  # ours
-        _wait_for(port)
+    said = directory / "stderr.txt"
+    with said.open("wb") as log, subprocess.Popen(command, env=environment, stderr=log) as server:  # noqa: S603  # ours
         try:
+            _wait_for(port, said)
             yield port, server.pid
         finally:
             server.terminate()
@@ -177,12 +178,12 @@ def _free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def _wait_for(port: int) -> None:
+def _wait_for(port: int, said: Path | None = None) -> None:
     for _ in range(200):
         with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
             return
         time.sleep(0.1)
-    raise SystemExit(f"nothing listens at port {port}")
+    raise SystemExit(f"nothing listens at port {port}\n{said.read_text() if said else ''}")
 
 
 def _delete_queues() -> None:

@@ -18,7 +18,13 @@ from portico_celery.adapters.celery.job_task import check_task, define_task
 from portico_celery.adapters.celery.process_io import ProcessIO, ProcessIOProvider
 from portico_celery.adapters.celery.pull.pull_mode import PullMode
 from portico_celery.adapters.celery.revoking import revoke_step
-from portico_celery.adapters.celery.settings import NEWER_SCHEMA, PorticoSettings, check_result_ttl, read_settings
+from portico_celery.adapters.celery.settings import (
+    NEWER_SCHEMA,
+    PorticoSettings,
+    check_result_ttl,
+    hide_store_url,
+    read_settings,
+)
 from portico_celery.adapters.celery.start_checks import refuse_green_pool, refuse_pickle, unsafe_settings
 from portico_celery.adapters.celery.sweep import Sweep
 from portico_celery.adapters.celery.unknown_jobs import UnknownJobs
@@ -77,6 +83,7 @@ class PorticoCelery:
         app.portico = self  # type: ignore[attr-defined]  # as Flask's extensions do
         # Defaults: an app that names a consumer or a scheduler of its own keeps it.
         app.add_defaults(lambda: {"worker_consumer": _CONSUMER, "beat_scheduler": beat_scheduler.NAME})
+        hide_store_url()
         memory_transport.register()
         topology.install(app, self._job_queues)
         origin.install(app)

@@ -20,7 +20,7 @@ _FILE = "PORTICO_WEBHOOK_CONFIG"
 # What can be said in a single variable, and how it is read from text.
 _LISTS = ("allowed_job_types", "allowed_queues")
 _NUMBERS = ("max_body_bytes", "max_batch_bytes", "max_pending", "proxies")
-_TEXTS = ("prefix", "auth", "default_queue")
+_TEXTS = ("prefix", "auth", "default_queue", "log_level")
 _SWITCHES = ("jobs_api", "docs")
 _VARIABLES = {f"{_OURS}{name.upper()}": name for name in (*_LISTS, *_NUMBERS, *_TEXTS, *_SWITCHES)}
 _STORAGE = "PORTICO_WEBHOOK_RATE_LIMIT_STORAGE"

@@ -7,6 +7,8 @@ from typing import Any
 
 from marshmallow import RAISE, Schema, fields, validate
 
+from webhook_app.log_output import LEVELS
+
 _UNKNOWN = "Unknown field."
 
 
@@ -86,6 +88,7 @@ class FileSchema(Strict):
     max_pending = fields.Integer(strict=True)
     jobs_api = fields.Boolean()
     docs = fields.Boolean()
+    log_level = fields.String(validate=validate.OneOf(LEVELS))
     proxies = fields.Integer(strict=True, validate=validate.Range(0, 10))
     rate_limits = fields.Nested(RateLimitsSchema)
     keys = fields.List(fields.Nested(KeySchema))

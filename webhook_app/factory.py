@@ -16,6 +16,7 @@ from webhook_app.assembly import webhook_config
 from webhook_app.celery_application import PorticoFace, load_portico
 from webhook_app.configuration import Configuration
 from webhook_app.health import health_blueprint
+from webhook_app.log_output import log_to_stderr
 from webhook_app.security_headers import add_security_headers, trust_proxies
 
 
@@ -28,6 +29,8 @@ def create_app(portico: PorticoFace | None = None, config: Mapping[str, object] 
     settings = Configuration.read(config or {})
     trigger_config = webhook_config(settings.values)
     face = load_portico(settings.celery_app) if portico is None else portico
+    # Only now: the Celery application may have configured logging.
+    log_to_stderr(settings.values.get("log_level", "info"))
     trigger = WebhookTrigger(face.service, config=trigger_config)
     # No folder of static files: every URL that is not ours is a 404.
     app = Flask("webhook_app", static_folder=None)

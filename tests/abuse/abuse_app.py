@@ -1,4 +1,4 @@
-"""The Celery application behind the webhook under attack. No worker runs: what is accepted stays to be counted."""
+"""The Celery application behind the webhook under attack. Mostly no worker runs: what is accepted can be counted."""
 
 from __future__ import annotations
 
@@ -10,9 +10,13 @@ from marshmallow import Schema, fields
 from portico_celery import PorticoCelery
 from portico_celery.adapters.job_trigger.webhook_trigger import PublicUrl
 
+TYPES = ("email.send", "report.daily", "event.any")
+
 app = Celery("abuse", broker=os.environ["ABUSE_BROKER"])
-portico = PorticoCelery(app, store=os.environ["ABUSE_STORE"])
-for name in ("email.send", "report.daily", "event.any"):
+# Not as an argument: Celery shows its settings to whoever asks a worker for them.
+app.conf.portico_store_url = os.environ["ABUSE_STORE"]
+portico = PorticoCelery(app)
+for name in TYPES:
     portico.declare(name, queue=os.environ["ABUSE_QUEUE"])
 
 

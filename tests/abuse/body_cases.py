@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from typing import Any
-from uuid import uuid4
 
-from tests.abuse.case import JOBS, MAIL, REPORT, Case, ask, body, create
+from tests.abuse.case import MAIL, REPORT, Case, body, create
 from tests.abuse.forbidden_urls import FORBIDDEN
 
 
 def idempotency_cases() -> Iterator[Case]:
-    for key in ("", "x" * 256, "a b", "a,b", "\xe9"):
+    for key in ("", "x" * 256, "a b", "a\tb", "a,b", "\xe9"):
         yield Case(29, f"key {key[:4]!r}", create(body(REPORT), ("Idempotency-Key", key)), (400,))
     yield Case(29, "two keys", create(body(REPORT), ("Idempotency-Key", "a"), ("Idempotency-Key", "b")), (400,))
 
@@ -90,17 +89,3 @@ def field_cases() -> Iterator[Case]:
     for url in FORBIDDEN:
         payload = {**MAIL["payload"], "callback": url}
         yield Case(48, f"callback {url}", create(body({**MAIL, "payload": payload})), (400,))
-
-
-def job_cases() -> Iterator[Case]:
-    for path in ("not-a-uuid", str(uuid4()), "a" * 3_000, "%00", "..%2f..%2f", "{}"):
-        yield Case(54, f"job {path[:10]}", ask("GET", f"{JOBS}/{path}"), (404,))
-    for action in ("cancel", "requeue", "destroy"):
-        yield Case(
-            55,
-            f"{action} nobody's",
-            ask("POST", f"{JOBS}/{uuid4()}/{action}"),
-            (404,),
-        )
-    for query in ("limit=0", "limit=-1", "limit=a", "status=x", "cursor=x", "other=1", "cursor=%00"):
-        yield Case(54, f"list {query}", ask("GET", f"{JOBS}?{query}"), (400,))

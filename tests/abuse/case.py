@@ -1,31 +1,57 @@
-"""A bad request: what is sent, and the statuses that are right. By the rows of the abuse programme."""
+"""A bad request, or several that belong together: what is sent, and what is right. By the abuse programme's rows."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tests.abuse.target import Answer, Headers, Target
+from tests.abuse.server import Answer, Headers
+from tests.abuse.target import Target
 
 JSON = ("Content-Type", "application/json")
 JOBS = "/webhooks/jobs"
 MAIL: dict[str, Any] = {"job_type": "email.send", "payload": {"to": "ann@example.com"}}
 REPORT: dict[str, Any] = {"job_type": "report.daily", "payload": {}}
 
+Statuses = tuple[int, ...]
+
 
 @dataclass(frozen=True)
 class Case:
-    """``row`` is the group. 0 among the statuses is a connection closed without an answer."""
+    """One request. ``row`` is the group. 0 among the statuses is a connection closed without an answer."""
 
     row: int
     name: str
     send: Callable[[Target], Answer]
-    expected: tuple[int, ...]
+    expected: Statuses
 
     def __str__(self) -> str:
         return f"{self.row:02d} {self.name}"
+
+
+@dataclass(frozen=True)
+class Story:
+    """Requests that belong together, with the statuses that are right for each, and the number of jobs they create.
+
+    ``faults`` says what else is wrong with the answers.
+    """
+
+    row: int
+    name: str
+    send: Callable[[Target], Sequence[Answer]]
+    expected: Sequence[Statuses]
+    jobs: int
+    faults: Callable[[Sequence[Answer]], list[str]] = lambda _answers: []
+
+    def __str__(self) -> str:
+        return f"{self.row:02d} {self.name}"
+
+
+def in_order(*statuses: int) -> Sequence[Statuses]:
+    """Say of each answer which single status is right."""
+    return [(status,) for status in statuses]
 
 
 def body(document: Any) -> bytes:

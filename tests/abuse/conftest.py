@@ -8,9 +8,20 @@ from pathlib import Path
 
 import pytest
 
+from tests.abuse.figures import total
+from tests.abuse.private_node import node_with_password
 from tests.abuse.target import Target, a_target
 from tests.integration.worker_process import ROOT
 from tests.postgresql import own_schema
+from tests.services import PrivateRabbitMQ
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    # From the tests' reports: where several processes run the tests, nothing else of theirs reaches this one.
+    figures = total(report for found in terminalreporter.stats.values() for report in found)
+    if figures is not None:
+        terminalreporter.section("abuse of the webhook, all tests together")
+        terminalreporter.write_line(str(figures))
 
 
 @pytest.fixture(scope="package")
@@ -23,6 +34,13 @@ def target(
         a_target(directory, broker=amqp_url, store=store, redis=redis_url) as running,
     ):
         yield running
+
+
+@pytest.fixture(scope="package")
+def secret_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateRabbitMQ]:
+    """A RabbitMQ of these tests' own, for those that stop it, or look at all that is sent through it."""
+    with node_with_password(tmp_path_factory.mktemp("rabbitmq")) as node:
+        yield node
 
 
 @pytest.fixture

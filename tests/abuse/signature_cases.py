@@ -9,7 +9,9 @@ from typing import Any
 from uuid import uuid4
 
 from tests.abuse.case import JOBS, JSON, REPORT, Case, body, create, deliver, delivery, with_headers
-from tests.abuse.target import OLD_SECRET, RETIRED_SECRET, SECRET, Answer, Target
+from tests.abuse.server import Answer
+from tests.abuse.target import Target
+from tests.abuse.target_config import OLD_SECRET, RETIRED_SECRET, SECRET
 from webhook_app.signing import signed_headers
 
 EVENT = body({"type": "a"})

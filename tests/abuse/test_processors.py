@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.abuse.target import Server
+from tests.abuse.server import Server
 from tests.waiting import eventually
 from webhook_app.processors import processor_for
 

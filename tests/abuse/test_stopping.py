@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 import signal
 import socket
-from pathlib import Path
 
 import pytest
 
 from tests.abuse.case import JOBS, REPORT, body, create
+from tests.abuse.server import read_answer
 from tests.abuse.target import a_target
+from tests.abuse.under_way import has_read
 from tests.postgresql import own_schema
 from tests.waiting import eventually
 
@@ -29,27 +29,10 @@ def test_who_waits_for_a_job_is_answered_when_the_server_is_told_to_stop_and_doe
         # No worker runs: it would wait for longer than any step of this test.
         request = f"GET {JOBS}/{job_id}?wait=30 HTTP/1.1\r\nHost: x\r\n{': '.join(target.as_shop)}\r\n\r\n"
         connection.sendall(request.encode())
-        eventually(lambda: _has_read(*ends(connection)), describe="a request that is under way")
+        eventually(lambda: has_read(connection), describe="a request that is under way")
 
         os.kill(target.server.pid, signal.SIGTERM)
 
-        response = http.client.HTTPResponse(connection)
-        response.begin()
-        assert response.status == 200
+        assert read_answer(connection).status == 200
         eventually(lambda: not target.server.running, 20, "the end of the server")
         assert target.rows() == 1
-
-
-def ends(connection: socket.socket) -> tuple[int, int]:
-    """Return the server's port, and the client's."""
-    return connection.getpeername()[1], connection.getsockname()[1]
-
-
-def _has_read(port: int, other: int) -> bool:
-    """Whether the program that listens at a port has read all that was sent to it from the other one."""
-    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-        _, local, remote, _, queues, _, _, _, _, inode, *_ = line.split()
-        if local.endswith(f":{port:04X}") and remote.endswith(f":{other:04X}"):
-            # A connection that no program has taken over yet has no inode.
-            return inode != "0" and queues.endswith(":00000000")
-    return False

@@ -14,7 +14,7 @@ from portico_celery.adapters.job_trigger.webhook_trigger.http_exchange import Ht
 from portico_celery.adapters.job_trigger.webhook_trigger.verification import NotVerified
 from portico_celery.adapters.job_trigger.webhook_trigger.verification.api_keys import make_key
 from portico_celery.adapters.job_trigger.webhook_trigger.verification.standard_webhooks import signature_header
-from tests.abuse.target import SECRET
+from tests.abuse.target_config import SECRET
 
 CALLS = 20_000
 NOW = datetime(2030, 1, 1, tzinfo=UTC)

@@ -7,7 +7,8 @@ import socket
 from collections.abc import Callable, Iterator
 
 from tests.abuse.case import JOBS, REPORT, Case, ask, body, create, with_key
-from tests.abuse.target import Answer, Target
+from tests.abuse.server import Answer
+from tests.abuse.target import Target
 
 
 def transport_cases() -> Iterator[Case]:

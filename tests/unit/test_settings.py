@@ -190,3 +190,18 @@ def test_a_wrong_store_argument_is_refused() -> None:
     portico = PorticoCelery(configured(), store="")
     with pytest.raises(ConfigurationError, match="portico_store_url must be a URL"):
         portico.check()
+
+
+@pytest.mark.parametrize("namespace", [None, "SHOP"])
+def test_celery_shows_the_store_s_url_to_nobody(namespace: str | None) -> None:
+    app = Celery("shown", set_as_current=False, broker="memory://")
+    name = "portico_store_url" if namespace is None else f"{namespace}_PORTICO_STORE_URL"
+    app.config_from_object({name: "postgresql://shop:open-sesame@db/jobs"}, namespace=namespace)
+
+    portico = PorticoCelery(app)
+
+    # What inspect conf (and so Flower) and celery report show.
+    shown = [str(app.conf.table(with_defaults=True)), app.conf.humanize(with_defaults=True), app.bugreport()]
+    assert all("********" in text and "open-sesame" not in text for text in shown)
+    assert portico.settings.store_url == "postgresql://shop:open-sesame@db/jobs"
+    assert "worker_concurrency" in shown[0]

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
 from celery import Celery
+from celery.app import utils as celery_utils
 
 from portico_celery.exceptions import ConfigurationError
 from portico_celery.ports.job_store import DEFAULT_RESULT_TTL
 
 _PREFIX = "portico_"
+_STORE_URL = f"{_PREFIX}store_url"
 NEWER_SCHEMA = "newer-schema"
 #: What portico_allow may name: a worker then starts in spite of it.
 ALLOWABLE = ("pickle", "gevent", "eventlet", NEWER_SCHEMA)
@@ -113,6 +116,14 @@ def read_settings(app: Celery, *, store_url: str | None = None) -> PorticoSettin
         if isinstance(value, list):
             values[name] = tuple(value)
     return PorticoSettings(**values)
+
+
+def hide_store_url() -> None:
+    """Have Celery hide the store's URL, and so its password, where it shows settings: inspect conf, report, Flower."""
+    # By a setting's name it knows what is secret, and there is no way to tell it of others.
+    hidden = celery_utils.HIDDEN_SETTINGS  # type: ignore[attr-defined]  # not in the type stubs
+    if not hidden.search(_STORE_URL):
+        celery_utils.HIDDEN_SETTINGS = re.compile(f"{hidden.pattern}|{_STORE_URL}", hidden.flags)  # type: ignore[attr-defined]  # the same
 
 
 def check_result_ttl(result_ttl: float) -> None:
