@@ -88,7 +88,7 @@ class FileSchema(Strict):
     max_pending = fields.Integer(strict=True)
     jobs_api = fields.Boolean()
     docs = fields.Boolean()
-    log_level = fields.String(validate=validate.OneOf(LEVELS))
+    log_level = fields.String(validate=validate.OneOf([*LEVELS, *map(str.upper, LEVELS)]))
     proxies = fields.Integer(strict=True, validate=validate.Range(0, 10))
     rate_limits = fields.Nested(RateLimitsSchema)
     keys = fields.List(fields.Nested(KeySchema))

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any
 
-from flask import Blueprint, jsonify
+from flask import Blueprint, Response, jsonify
 from flask.typing import ResponseReturnValue
 
 from portico_celery import event_loop
@@ -50,6 +50,11 @@ def health_blueprint(trigger: WebhookTrigger, broker_answers: Callable[[], bool]
         last = health["last_job_created"]
         return jsonify(webhook={**health, "last_job_created": last and last.isoformat()})
 
+    def not_stored(response: Response) -> Response:
+        response.cache_control.no_store = True
+        return response
+
+    blueprint.after_request(not_stored)
     for view in (live, ready, triggers):
         blueprint.add_url_rule(f"/{view.__name__}", view_func=view)
     return blueprint

@@ -63,8 +63,8 @@ class JobQueueAdapter(ABC):
         """
 
     @abstractmethod
-    async def get_queue_stats(self, queue_name: str, *, created_by: UUID | None = None) -> QueueStats:
-        """Count the jobs of a queue by state: all of them, or those that one caller has created."""
+    async def get_queue_stats(self, queue_name: str) -> QueueStats:
+        """Count the jobs of a queue by state."""
 
     @abstractmethod
     async def initialize(self) -> None:
@@ -85,6 +85,10 @@ class JobQueueAdapter(ABC):
     async def list_jobs(self, job_filter: JobFilter) -> JobPage:
         """Return one page of jobs, the newest first."""
         raise self._unsupported("list_jobs")
+
+    async def get_queue_stats_of(self, queue_name: str, *, created_by: UUID) -> QueueStats:
+        """Count the jobs of a queue that one caller has created, by state."""
+        raise self._unsupported("get_queue_stats_of")
 
     async def get_oldest_due_seconds(self) -> float:
         """Return for how many seconds the job that is due longest has waited past its time; 0 where none is due."""

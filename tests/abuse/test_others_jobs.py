@@ -19,7 +19,7 @@ def seconds_for(target: Target, path: str) -> float:
     return time.perf_counter() - began
 
 
-def test_anothers_job_is_always_refused_like_one_that_never_was(target: Target) -> None:
+def test_anothers_job_is_refused_as_one_that_never_was_and_it_is_told_how_long_each_takes(target: Target) -> None:
     job_id = create(body(REPORT))(target).document["job_id"]
 
     # In turn, so that whatever else the machine does slows down both.

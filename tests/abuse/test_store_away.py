@@ -107,7 +107,8 @@ def test_while_the_store_is_away_it_is_503_soon_and_afterwards_202_again(
     print(f"store {fault}: 503 within {max(burst.seconds):.2f} s")  # noqa: T201  # the figure
     # What a store has carried out after we gave up is found by a worker's sweep, and there is no worker.
     assert_clean(outcome, target, before, record_property, all_knocked=fault != "frozen")
-    assert min(burst.seconds) < LONGEST_SECONDS
+    # A store that stands still is given up after 2.3 s.
+    assert (min if fault == "frozen" else max)(burst.seconds) < LONGEST_SECONDS
     assert max(burst.seconds) < LATE_SECONDS
     assert target.server.children == processes, "it has been restarted"
     assert PASSWORD not in target.server.log

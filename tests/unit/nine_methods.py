@@ -41,7 +41,7 @@ class PorticosQueue(JobQueueAdapter):
     async def cancel_job(self, job_id: UUID | str) -> bool:  # type: ignore[override]  # that is what it is for
         return await self.inner.cancel_job(job_id)
 
-    async def get_queue_stats(self, queue_name: str) -> QueueStats:  # type: ignore[override]  # that is what it is for
+    async def get_queue_stats(self, queue_name: str) -> QueueStats:
         return await self.inner.get_queue_stats(queue_name)
 
     async def initialize(self) -> None:

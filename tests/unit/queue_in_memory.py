@@ -55,9 +55,9 @@ class NineMethods(JobQueueAdapter):
         await self._turn()
         return self.store.cancel(UUID(str(job_id)), running=running)
 
-    async def get_queue_stats(self, queue_name: str, *, created_by: UUID | None = None) -> QueueStats:
+    async def get_queue_stats(self, queue_name: str) -> QueueStats:
         await self._turn()
-        return self.store.stats(queue_name, created_by=created_by)
+        return self.store.stats(queue_name)
 
     async def initialize(self) -> None: ...
 
@@ -77,6 +77,10 @@ class QueueInMemory(NineMethods):
     async def get_record(self, job_id: UUID | str) -> JobRecord | None:
         await self._turn()
         return self.store.get(UUID(str(job_id)))
+
+    async def get_queue_stats_of(self, queue_name: str, *, created_by: UUID) -> QueueStats:
+        await self._turn()
+        return self.store.stats(queue_name, created_by=created_by)
 
     async def list_jobs(self, job_filter: JobFilter) -> JobPage:
         await self._turn()

@@ -256,6 +256,13 @@ class TestReading:
         assert done(service.get_queue_stats("mail")).pending_count == 1
         assert done(service.get_queue_stats("default")).pending_count == 0
 
+    def test_of_a_queue_the_jobs_of_one_caller_are_counted_apart(self, service: JobService) -> None:
+        ann, bob = uuid4(), uuid4()
+        for who in (ann, ann, bob):
+            done(service.create_job(MAIL, {}, "mail", created_by=who))
+        counts = [done(service.get_queue_stats("mail", created_by=who)).pending_count for who in (ann, bob)]
+        assert counts == [2, 1]
+
     def test_a_queue_that_can_not_be_is_refused(self, service: JobService) -> None:
         with pytest.raises(ValidationError, match="queue_name"):
             done(service.get_queue_stats("a b"))

@@ -138,8 +138,12 @@ class StoreJobQueue(JobQueueAdapter, ScheduleAccess):
         """Return one page of jobs, the newest first."""
         return await self._read(lambda store: store.list_jobs(job_filter))
 
-    async def get_queue_stats(self, queue_name: str, *, created_by: UUID | None = None) -> QueueStats:
-        """Count the jobs of a queue by state: all of them, or those that one caller has created."""
+    async def get_queue_stats(self, queue_name: str) -> QueueStats:
+        """Count the jobs of a queue by state."""
+        return await self._read(lambda store: store.stats(queue_name))
+
+    async def get_queue_stats_of(self, queue_name: str, *, created_by: UUID) -> QueueStats:
+        """Count the jobs of a queue that one caller has created, by state."""
         return await self._read(lambda store: store.stats(queue_name, created_by=created_by))
 
     async def get_oldest_due_seconds(self) -> float:

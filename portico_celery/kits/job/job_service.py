@@ -145,8 +145,7 @@ class JobService(OnceJobCreator, JobReader, JobAdmin, ScheduleAccess):
         """Count the jobs of a queue by state: all of them, or those that one caller has created."""
         wanted = valid_queue_name(queue_name)
         if created_by is not None:
-            return await self._job_queue.get_queue_stats(wanted, created_by=created_by)
-        # An adapter by Portico's own port has no such keyword.
+            return await self._job_queue.get_queue_stats_of(wanted, created_by=created_by)
         return await self._job_queue.get_queue_stats(wanted)
 
     async def get_oldest_due_seconds(self) -> float:

@@ -19,6 +19,7 @@ from portico_celery.adapters.job_trigger.webhook_trigger import ApiKey, WebhookC
 from portico_celery.adapters.job_trigger.webhook_trigger.verification.api_keys import make_key
 from portico_celery.kits.job import JobService
 from portico_celery.ports.job import Job
+from portico_celery.ports.job_queue import JobQueueAdapter
 from portico_celery.ports.job_reader import JobFilter
 
 MAIL: dict[str, Any] = {"job_type": "email.send", "payload": {"to": "ann@example.com"}}
@@ -27,8 +28,8 @@ MAIL: dict[str, Any] = {"job_type": "email.send", "payload": {"to": "ann@example
 class Mounted:
     """The application, a client of it, and what is in the store behind it."""
 
-    def __init__(self, **config: Any) -> None:
-        self.service = JobService(MemoryJobQueueAdapter())
+    def __init__(self, *, queue: JobQueueAdapter | None = None, **config: Any) -> None:
+        self.service = JobService(queue or MemoryJobQueueAdapter())
         self.trigger = WebhookTrigger(self.service, WebhookConfig(**config))
         asyncio.run(self.trigger.start())
         app = Flask(__name__)

@@ -9,6 +9,7 @@ from marshmallow import Schema, fields
 
 from portico_celery.adapters.job_trigger.webhook_trigger import ApiKeys
 from portico_celery.adapters.job_trigger.webhook_trigger.verification.key_use import KeyUse
+from tests.unit.nine_methods import PorticosQueue
 from tests.unit.webhook.mounted import MAIL, Mounted, a_key
 
 
@@ -58,6 +59,17 @@ def test_a_caller_counts_its_own_jobs_in_a_queue() -> None:
     counts = [mounted.get("/queues/default/stats", who).get_json()["pending_count"] for who in (as_one, as_two)]
 
     assert counts == [2, 1]
+
+
+def test_what_a_queue_by_portico_s_own_port_can_not_do_is_not_implemented() -> None:
+    key, as_shop = a_key("shop")
+    mounted = Mounted(queue=PorticosQueue(), authentication=ApiKeys([key]))
+    job_id = mounted.post("/jobs", MAIL, as_shop).get_json()["job_id"]
+
+    answers = [mounted.get(path, as_shop) for path in ("/queues/default/stats", "/jobs", f"/jobs/{job_id}")]
+
+    assert [answer.status_code for answer in answers] == [501] * 3
+    assert all("can't do that" in answer.get_json(force=True)["detail"] for answer in answers)
 
 
 def test_a_job_that_names_no_queue_goes_to_the_only_one_of_its_caller() -> None:

@@ -187,6 +187,7 @@ def test_ready_is_who_reaches_its_store(make: Make) -> None:
     assert (away.status_code, away.get_json()["store"]) == (503, False)
     assert (good.get_json()["oldest_due_seconds"], away.get_json()["oldest_due_seconds"]) == (0, None)
     assert (no_broker.status_code, no_broker.get_json()["broker"]) == (200, False)
+    assert {answer.headers["Cache-Control"] for answer in (good, away)} == {"no-store"}
 
 
 def test_ready_tells_how_long_the_job_has_waited_that_is_due_longest(make: Make) -> None:

@@ -19,8 +19,9 @@ from portico_celery.adapters.job_trigger.webhook_trigger import (
     WebhookSource,
     WebhookTrigger,
 )
-from portico_celery.exceptions import ConfigurationError
+from portico_celery.exceptions import ConfigurationError, StoreUnavailable
 from portico_celery.kits.job import JobService
+from portico_celery.ports.job_reader import JobFilter, JobPage
 from tests.services import PrivateRedis, free_port
 from tests.unit.queue_in_memory import QueueInMemory
 from tests.unit.webhook.mounted import MAIL, Mounted, a_key, body_of, hex_hmac
@@ -181,6 +182,22 @@ def test_a_batch_that_was_accepted_is_replayed_when_there_are_too_many_jobs_of_i
     assert [one["status"] for one in other["jobs"]] == [429, 429]
     assert all(0 < one["retry_after"] <= 3600 and one["request_id"] for one in other["jobs"])
     assert len(mounted.jobs) == 2
+
+
+def test_where_keys_of_refused_jobs_can_not_be_looked_up_nothing_has_been_created_behind_the_503() -> None:
+    class Unreadable(QueueInMemory):
+        async def list_jobs(self, job_filter: JobFilter) -> JobPage:  # noqa: ARG002  # the port's signature
+            raise StoreUnavailable("it is slow")
+
+    queue = Unreadable()
+    mounted = Mounted(queue=queue, rate_limits=RateLimits(per_job_type={"email.send": "1/hour"}))
+    good, too_many = {**MAIL, "job_type": "report.daily"}, {**MAIL, "idempotency_key": "a"}
+
+    assert mounted.post("/jobs", MAIL).status_code == 202
+    refused = mounted.post("/jobs/batch", {"jobs": [good, too_many]})
+
+    assert refused.status_code == 503
+    assert queue.store.stats("default").pending_count == 1
 
 
 def test_a_batch_that_no_time_would_let_pass_is_not_told_to_wait() -> None:

@@ -69,7 +69,8 @@ def test_the_payload_of_each_type_with_a_schema_is_in_the_document() -> None:
 
 
 def test_what_the_page_offers_to_try_is_accepted_as_it_stands() -> None:
-    for config in ({}, {"allowed_queues": ["mails", "reports"], "default_queue": "reports"}):
+    configs: list[dict[str, Any]] = [{}, {"allowed_queues": ["mails", "reports"], "default_queue": "reports"}]
+    for config in configs:
         mounted = Mounted(payload_schemas={"email.send": Mail, "hook.call": Hook}, **config)
         found = mounted.get("/openapi.json").get_json()["components"]["schemas"]
         for kind in found["JobRequest"]["anyOf"]:

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any
-from uuid import UUID
 
 from portico_celery.adapters.job_trigger.webhook_trigger.activity import Activity
 from portico_celery.adapters.job_trigger.webhook_trigger.admission import Admission, trigger_stopped
 from portico_celery.adapters.job_trigger.webhook_trigger.backlog import Backlog
+from portico_celery.adapters.job_trigger.webhook_trigger.batch_items import (
+    Item,
+    Refused,
+    outcome_document,
+    replayed_before,
+    target_of,
+    without_repeated_keys,
+)
 from portico_celery.adapters.job_trigger.webhook_trigger.caller import Caller
-from portico_celery.adapters.job_trigger.webhook_trigger.config import DEFAULT_QUEUE, MAX_BATCH_JOBS
+from portico_celery.adapters.job_trigger.webhook_trigger.config import MAX_BATCH_JOBS
 from portico_celery.adapters.job_trigger.webhook_trigger.endpoints import parsed
 from portico_celery.adapters.job_trigger.webhook_trigger.errors import problem_for
 from portico_celery.adapters.job_trigger.webhook_trigger.http_exchange import HttpAnswer, HttpRequest
-from portico_celery.adapters.job_trigger.webhook_trigger.idempotency import IdempotencyKey, idempotency_key
+from portico_celery.adapters.job_trigger.webhook_trigger.idempotency import idempotency_key
 from portico_celery.adapters.job_trigger.webhook_trigger.job_creation import (
     Created,
     JobCreation,
@@ -28,33 +35,13 @@ from portico_celery.adapters.job_trigger.webhook_trigger.job_creation import (
 )
 from portico_celery.adapters.job_trigger.webhook_trigger.problem import Problem
 from portico_celery.adapters.job_trigger.webhook_trigger.rate_limits import RateLimiter
-from portico_celery.adapters.job_trigger.webhook_trigger.request_schema import (
-    BatchItemSchema,
-    WebhookJobRequest,
-    job_request,
-)
+from portico_celery.adapters.job_trigger.webhook_trigger.request_schema import BatchItemSchema, job_request
 from portico_celery.adapters.job_trigger.webhook_trigger.strict_json import JsonLimits
 from portico_celery.exceptions import ValidationError
 from portico_celery.ports.job import Job
 from portico_celery.ports.job_creator import BatchJobCreator
 
 _LIMITS = JsonLimits(nodes=200_000)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Item:
-    """A job of the batch on its way."""
-
-    wanted: WebhookJobRequest
-    key: IdempotencyKey | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Refused:
-    """A job of the batch that is refused, unless its key stands for one that was taken before."""
-
-    problem: Problem
-    key: IdempotencyKey | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,16 +61,16 @@ class BatchEndpoint:
         caller = self.admission.admit_caller(request)
         # One that can't be read is no matter of a single job.
         idempotency_key(request.header("Idempotency-Key"), scope=caller.name, body=b"")
-        items = [self._item(request, caller, index, job) for index, job in enumerate(_jobs(request.body))]
-        items = self._without_repeated_keys(self._within_limits(items))
+        items = [self._item(request, caller, index, job) for index, job in enumerate(_jobs_of(request.body))]
+        items = without_repeated_keys(self._within_limits(items))
         with self.activity.admission() as admitted:
             if not admitted:
                 raise trigger_stopped()
-            targets = Counter(_target(item) for item in items if isinstance(item, _Item))
+            targets = Counter(target_of(item) for item in items if isinstance(item, Item))
             for (job_type, queue_name), number in targets.items():
                 await self.backlog.require_room(job_type, queue_name, number)
             outcomes = await self._create(items, caller, request)
-        documents = [_outcome(outcome, request) for outcome in outcomes]
+        documents = [outcome_document(outcome, request) for outcome in outcomes]
         accepted = sum(isinstance(outcome, Created) for outcome in outcomes)
         return HttpAnswer(
             status=HTTPStatus.ACCEPTED,
@@ -91,7 +78,7 @@ class BatchEndpoint:
             headers=caller.quota,
         )
 
-    def _item(self, request: HttpRequest, caller: Caller, index: int, document: Any) -> _Item | _Refused:
+    def _item(self, request: HttpRequest, caller: Caller, index: int, document: Any) -> Item | Refused:
         """Read one job; its key is its own, or follows from the request's."""
         key = None
         try:
@@ -100,13 +87,13 @@ class BatchEndpoint:
             key = idempotency_key(wanted.idempotency_key, scope=caller.name, body=body) or idempotency_key(
                 request.header("Idempotency-Key"), scope=caller.name, body=body, place=index
             )
-            return _Item(wanted=self.creation.permitted(wanted, caller, now=self.clock()), key=key)
+            return Item(wanted=self.creation.permitted(wanted, caller, now=self.clock()), key=key)
         except Problem as problem:
-            return _Refused(problem=problem, key=key)
+            return Refused(problem=problem, key=key)
 
-    def _within_limits(self, items: Sequence[_Item | _Refused]) -> list[_Item | _Refused]:
+    def _within_limits(self, items: Sequence[Item | Refused]) -> list[Item | Refused]:
         """Refuse all jobs of a type that has too many."""
-        counts = Counter(item.wanted.job_type for item in items if isinstance(item, _Item))
+        counts = Counter(item.wanted.job_type for item in items if isinstance(item, Item))
         too_many: dict[str, Problem] = {}
         for job_type, number in counts.items():
             try:
@@ -114,43 +101,30 @@ class BatchEndpoint:
             except Problem as problem:
                 too_many[job_type] = problem
         return [
-            _Refused(problem=too_many[item.wanted.job_type], key=item.key)
-            if isinstance(item, _Item) and item.wanted.job_type in too_many
+            Refused(problem=too_many[item.wanted.job_type], key=item.key)
+            if isinstance(item, Item) and item.wanted.job_type in too_many
             else item
             for item in items
         ]
 
-    @staticmethod
-    def _without_repeated_keys(items: Sequence[_Item | _Refused]) -> list[_Item | _Refused]:
-        seen: set[object] = set()
-        kept: list[_Item | _Refused] = []
-        for item in items:
-            if item.key is not None and item.key.job_id in seen:
-                text = "An earlier job of this batch has the same idempotency key."
-                kept.append(_Refused(problem=Problem(HTTPStatus.BAD_REQUEST, text)))
-                continue
-            if item.key is not None:
-                seen.add(item.key.job_id)
-            kept.append(item)
-        return kept
-
     async def _create(
-        self, items: Sequence[_Item | _Refused], caller: Caller, request: HttpRequest
+        self, items: Sequence[Item | Refused], caller: Caller, request: HttpRequest
     ) -> list[Created | Problem]:
-        good = [item for item in items if isinstance(item, _Item)]
+        # What was taken once is taken again, also when it would now be late, or too much. It is looked up first: where
+        # that fails, nothing has been created behind the 503.
+        before = await self.creation.stored([item.key for item in items if isinstance(item, Refused) and item.key])
+        good = [item for item in items if isinstance(item, Item)]
         arguments = [noted(item.wanted, caller, item.key, request.request_id).arguments() for item in good]
         stored = iter(zip(good, await self.creator.create_each(arguments), strict=True))
-        # What was taken once is taken again, also when it would now be late, or too much.
-        before = await self.creation.stored([item.key for item in items if isinstance(item, _Refused) and item.key])
         return [
-            self._settled(*next(stored), request) if isinstance(item, _Item) else _replayed(item, before)
+            self._settled(*next(stored), request) if isinstance(item, Item) else replayed_before(item, before)
             for item in items
         ]
 
-    def _settled(self, item: _Item, result: Job | ValidationError, request: HttpRequest) -> Created | Problem:
+    def _settled(self, item: Item, result: Job | ValidationError, request: HttpRequest) -> Created | Problem:
         if isinstance(result, ValidationError):
             return problem_for(result, creating=True)
-        self.backlog.note(result, _target(item)[1])
+        self.backlog.note(result, target_of(item)[1])
         try:
             created = created_or_replayed(result, item.key, request.request_id)
         except Problem as problem:
@@ -160,7 +134,7 @@ class BatchEndpoint:
         return created
 
 
-def _jobs(body: bytes) -> list[Any]:
+def _jobs_of(body: bytes) -> list[Any]:
     document = parsed(body, _LIMITS)
     jobs = document.get("jobs") if isinstance(document, dict) and set(document) == {"jobs"} else None
     if not isinstance(jobs, list) or not 1 <= len(jobs) <= MAX_BATCH_JOBS:
@@ -169,35 +143,3 @@ def _jobs(body: bytes) -> list[Any]:
             f'The body must be {{"jobs": [...]}} and nothing else, with 1 to {MAX_BATCH_JOBS} jobs.',
         )
     return jobs
-
-
-def _replayed(refused: _Refused, before: Mapping[UUID, Job]) -> Created | Problem:
-    job = None if refused.key is None else before.get(refused.key.job_id)
-    if refused.key is None or job is None:
-        return refused.problem
-    try:
-        refused.key.require_same(job)
-    except Problem as problem:
-        return problem
-    return Created(job=job, replayed=True)
-
-
-def _target(item: _Item) -> tuple[str, str]:
-    return item.wanted.job_type, item.wanted.queue_name or DEFAULT_QUEUE
-
-
-def _outcome(outcome: Created | Problem, request: HttpRequest) -> dict[str, Any]:
-    if isinstance(outcome, Problem):
-        wait = outcome.headers.get("Retry-After")
-        return {
-            **outcome.answer(request.request_id).document,
-            **({} if wait is None else {"retry_after": int(wait)}),
-        }
-    job = outcome.job
-    return {
-        "status": HTTPStatus.ACCEPTED,
-        "job_id": str(job.id),
-        "job_status": job.status.value,
-        "status_url": f"{request.jobs_url}/{job.id}",
-        "replayed": outcome.replayed,
-    }

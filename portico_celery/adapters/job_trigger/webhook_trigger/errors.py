@@ -8,7 +8,7 @@ from http import HTTPStatus
 from portico_celery.adapters.job_trigger.webhook_trigger.http_exchange import HttpAnswer, HttpRequest
 from portico_celery.adapters.job_trigger.webhook_trigger.job_creation import type_refused
 from portico_celery.adapters.job_trigger.webhook_trigger.problem import Problem
-from portico_celery.exceptions import StoreUnavailable, UnknownJobType, ValidationError
+from portico_celery.exceptions import NotSupported, StoreUnavailable, UnknownJobType, ValidationError
 from portico_celery.utils.logging import get_logger
 
 logger = get_logger(__name__)
@@ -33,6 +33,9 @@ def problem_for(error: Exception, *, creating: bool) -> Problem:
     if isinstance(error, ValidationError):
         # Its message may show what was sent, so only the log has it.
         return Problem(HTTPStatus.BAD_REQUEST, "The job can't be accepted as it is; the server's log says why.")
+    if isinstance(error, NotSupported):
+        detail = "The job queue behind this webhook can't do that."
+        return Problem(HTTPStatus.NOT_IMPLEMENTED, detail, reason=str(error))
     if isinstance(error, StoreUnavailable):
         detail = "The job store did not answer"
         detail += "; it is not known whether the job was created." if creating else "."

@@ -28,7 +28,7 @@ from portico_celery.adapters.job_trigger.webhook_trigger.request_schema import B
 
 _KEY = {"bearer": {"type": "http", "scheme": "bearer", "description": "An API key, pk_..."}}
 # What any address may answer, whatever it is asked.
-_ALWAYS = (401, 405, 429, 503)
+_ALWAYS = (401, 405, 429, 501, 503)
 _WITH_BODY = (400, 403, 408, 413, 415, 422)
 _JOB_ID = {"in": "path", "name": "job_id", "required": True, "schema": {"type": "string", "format": "uuid"}}
 _QUEUE = {"in": "path", "name": "queue_name", "required": True, "schema": {"type": "string"}}
