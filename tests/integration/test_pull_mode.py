@@ -264,13 +264,19 @@ def test_a_caller_that_is_cancelled_at_any_moment_leaves_no_job_behind(pulling: 
 def test_a_job_that_was_claimed_for_a_cancelled_caller_is_given_back_and_may_still_start(pulling: Pulling) -> None:
     job = pulling.create(max_retries=0)
 
+    def answered() -> None:
+        eventually(lambda: pulling.status(job.id) is JobStatus.RUNNING, PATIENCE)
+        # What asks the store does one thing after the other: by now it has answered the caller as well. One that has
+        # gone before would have its job handed to the next.
+        pulling.portico.sync.cancel_job(uuid4())
+
     async def cancel_when_answered() -> None:
         waiting = asyncio.create_task(pulling.adapter.dequeue(pulling.queue_name, PATIENCE))
         await asyncio.sleep(0)
         # The loop stands still until the job has been claimed for the caller, which then is cancelled before it knows.
         with ThreadPoolExecutor() as other:
-            claimed = other.submit(eventually, lambda: pulling.status(job.id) is JobStatus.RUNNING, PATIENCE)
-        assert claimed.result()
+            claimed = other.submit(answered)
+        claimed.result()
         waiting.cancel()
         await asyncio.wait([waiting])
         assert waiting.cancelled()
