@@ -74,7 +74,7 @@ class PorticoConsumer(Consumer):
         connection = super().connect()
         if self._prefetch_for_each_queue:
             # What Celery asks to learn what its prefetch count may apply to. Of this transport alone: assigned.
-            connection.transport.qos_semantics_matches_spec = _prefetch_for_each_queue  # type: ignore[method-assign]
+            connection.transport.qos_semantics_matches_spec = _prefetch_for_each_queue  # type: ignore[method-assign]  # see above
         topology.adopt_existing(connection, self.app.amqp.queues.consume_from.values())
         return connection
 
@@ -93,7 +93,7 @@ class PorticoConsumer(Consumer):
             # A Redis channel finds its server by its transport. Celery takes that away, closes the channel once more
             # and lets jobs acknowledge what came by it: each would end the worker with an AttributeError. It calls this
             # on the object itself, whose class is kombu's: assigned.
-            self.connection._do_close_transport = _keep_it  # type: ignore[method-assign]
+            self.connection._do_close_transport = _keep_it  # type: ignore[method-assign]  # see above
         super().on_connection_error_after_connected(exc)
 
     def _restore_prefetch_count_after_connection_restart(self, p: Any, *args: Any) -> None:
@@ -168,7 +168,7 @@ class PorticoConsumer(Consumer):
             # All that Celery does on this occasion, but for what becomes of the message, which it tells the message
             # itself: assigned.
             parked = partial(self._park, message, f"no such task here: {exc}")
-            message.reject_log_error = lambda *_args, **_kwargs: parked()  # type: ignore[method-assign]
+            message.reject_log_error = lambda *_args, **_kwargs: parked()  # type: ignore[method-assign]  # see above
             super().on_unknown_task(body, message, exc)
 
     def _put_back(self, message: Message, job_id: UUID) -> None:

@@ -167,8 +167,8 @@ class MemoryJobStore(JobStore):
     def stats(self, queue_name: str, *, created_by: UUID | None = None) -> QueueStats:
         """Count the jobs of a queue by state: all of them, or those that one caller has created."""
         with self._lock:
-            jobs = [row.job for row in self._rows if row.job.queue_name == queue_name]
-        found = [job.status for job in jobs if created_by in (None, job.created_by)]
+            jobs = (row.job for row in self._rows if row.job.queue_name == queue_name)
+            found = [job.status for job in jobs if created_by in (None, job.created_by)]
         return lifecycle.queue_stats(queue_name, {status: found.count(status) for status in JobStatus})
 
     def oldest_due_seconds(self) -> float:
