@@ -140,16 +140,17 @@ def test_a_standard_webhook_counts_by_its_id_whenever_it_is_signed() -> None:
     assert len(mounted.jobs) == 1
 
 
-def test_stripe_may_word_a_retry_differently() -> None:
+def test_stripe_may_count_anew_in_a_retry_and_change_nothing_else() -> None:
     mounted = Mounted(sources={"stripe": WebhookSource(scheme=Stripe("s"), events={"invoice.paid": "invoice.book"})})
 
-    def send(pending: int) -> int:
-        body = body_of({"id": "evt_1", "type": "invoice.paid", "pending_webhooks": pending})
+    def send(pending: int, amount: int = 1) -> int:
+        data = {"amount": amount}
+        body = body_of({"id": "evt_1", "type": "invoice.paid", "pending_webhooks": pending, "data": data})
         stamp = now_text()
         signature = f"t={stamp},v1={hex_hmac('s', f'{stamp}.'.encode() + body)}"
         return mounted.deliver("stripe", body, {"Stripe-Signature": signature}).status_code
 
-    assert [send(2), send(1)] == [202, 202]
+    assert [send(2), send(1), send(1, amount=2), send(0)] == [202, 202, 422, 202]
     assert len(mounted.jobs) == 1
 
 

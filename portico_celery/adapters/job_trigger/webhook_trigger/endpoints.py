@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
@@ -61,9 +62,8 @@ class CreatingEndpoints:
         if wanted is None:
             self.activity.event_ignored()
             return HttpAnswer(status=HTTPStatus.ACCEPTED, document={"status": "ignored"}, headers=caller.quota)
-        key = idempotency_key(
-            wanted.idempotency_key, scope=caller.name, body=request.body, same_body=source.scheme.repeats_its_body
-        )
+        body = _without(source.scheme.counters, request.body, document)
+        key = idempotency_key(wanted.idempotency_key, scope=caller.name, body=body)
         with self.activity.admission() as admitted:
             if not admitted:
                 raise trigger_stopped()
@@ -89,6 +89,13 @@ def parsed(body: bytes, limits: strict_json.JsonLimits = strict_json.JsonLimits(
         return strict_json.load(body, limits)
     except strict_json.InvalidJson as error:
         raise Problem(HTTPStatus.BAD_REQUEST, str(error)) from None
+
+
+def _without(counters: Collection[str], body: bytes, document: dict[str, Any]) -> bytes:
+    """Return a body as it is each time that it is delivered."""
+    if not counters:
+        return body
+    return json.dumps({name: value for name, value in document.items() if name not in counters}).encode()
 
 
 def _event(request: HttpRequest, source: WebhookSource, document: dict[str, Any]) -> WebhookEvent:

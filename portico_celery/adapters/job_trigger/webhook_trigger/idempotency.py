@@ -23,20 +23,20 @@ KEY_RULE = "1 to 255 printable ASCII characters without spaces and commas"
 
 @dataclass(frozen=True, kw_only=True)
 class IdempotencyKey:
-    """``fingerprint`` is of what was sent; None where a sender may word the same delivery differently."""
+    """``fingerprint`` is of what was sent."""
 
     job_id: UUID
-    fingerprint: str | None
+    fingerprint: str
 
     def require_same(self, job: Job) -> None:
         """Raise Problem (422) where the stored job was created by another request."""
         stored = webhook_metadata(job).get("fingerprint")
-        if self.fingerprint is not None and stored != self.fingerprint:
+        if stored != self.fingerprint:
             raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "The idempotency key was used before, with another body.")
 
 
 def idempotency_key(
-    text: str | None, *, scope: str | None, body: bytes, same_body: bool = True, place: int | None = None
+    text: str | None, *, scope: str | None, body: bytes, place: int | None = None
 ) -> IdempotencyKey | None:
     """Read a key: None where there is none. ``scope`` is whose key it is. Raises Problem (400).
 
@@ -48,7 +48,7 @@ def idempotency_key(
         raise Problem(HTTPStatus.BAD_REQUEST, f"The idempotency key must be one, of {KEY_RULE}.")
     # As JSON, so that no scope and key can be read as another scope and another key.
     job_id = uuid5(_NAMESPACE, json.dumps([scope, text] if place is None else [scope, text, place]))
-    return IdempotencyKey(job_id=job_id, fingerprint=fingerprint(body) if same_body else None)
+    return IdempotencyKey(job_id=job_id, fingerprint=fingerprint(body))
 
 
 def fingerprint(body: bytes) -> str:

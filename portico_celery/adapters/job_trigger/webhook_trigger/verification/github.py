@@ -21,7 +21,7 @@ _ALGORITHM = "sha256="
 class GitHub:
     """GitHub signs the body alone, with no time: what it delivered once is told by its delivery id."""
 
-    repeats_its_body = True
+    counters = ()
 
     def __init__(self, secrets: str | Sequence[str]) -> None:
         self._secrets = [secret.encode() for secret in secret_list(secrets, "GitHub")]

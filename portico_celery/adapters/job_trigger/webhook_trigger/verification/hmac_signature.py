@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -27,7 +27,8 @@ class HmacSignature:
     """The signature is in ``signature_header``, after ``prefix``; with ``timestamp_header`` over "time.body".
 
     ``event_header`` and ``delivery_header`` name the headers that say what happened and which delivery it is; without
-    them they are the members ``type`` and ``id`` of the body. What is in a header is not signed.
+    them they are the members ``type`` and ``id`` of the body. What is in a header is not signed. ``counters`` are
+    members of the body that may differ when a delivery is tried again.
     """
 
     secrets: str | Sequence[str] = field(repr=False)
@@ -38,7 +39,7 @@ class HmacSignature:
     timestamp_header: str | None = None
     event_header: str | None = None
     delivery_header: str | None = None
-    repeats_its_body: bool = True
+    counters: Collection[str] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "secrets", tuple(secret_list(self.secrets, "an HMAC signature")))

@@ -13,7 +13,7 @@ from portico_celery.adapters.job_trigger.webhook_trigger.verification.scheme imp
 class NoVerification:
     """Takes every request as it comes."""
 
-    repeats_its_body = True
+    counters = ()
 
     def verify(self, request: HttpRequest, *, now: datetime) -> None:
         """Check nothing."""

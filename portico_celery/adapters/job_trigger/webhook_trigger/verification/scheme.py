@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -18,8 +18,8 @@ class SenderScheme(Protocol):
     """How one kind of sender signs, and where it says what happened."""
 
     @property
-    def repeats_its_body(self) -> bool:
-        """Whether a delivery that is tried again has the same body as the first time, byte by byte."""
+    def counters(self) -> Collection[str]:
+        """Return the members of the body that may differ when a delivery is tried again; all else is the same."""
 
     def verify(self, request: HttpRequest, *, now: datetime) -> None:
         """Check the signature over the raw body. Raises NotVerified, and nothing else, whatever was sent."""

@@ -22,7 +22,7 @@ _VERSION = "v0="
 class Slack:
     """``secrets`` are the app's signing secrets."""
 
-    repeats_its_body = True
+    counters = ()
 
     def __init__(self, secrets: str | Sequence[str]) -> None:
         self._secrets = [secret.encode() for secret in secret_list(secrets, "Slack")]

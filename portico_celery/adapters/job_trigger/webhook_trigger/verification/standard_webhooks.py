@@ -30,7 +30,7 @@ _MIN_SECRET_BYTES, _MAX_SECRET_BYTES = 24, 64
 class StandardWebhooks:
     """``secrets`` are ``whsec_...`` as senders show them; during a rotation several at a time."""
 
-    repeats_its_body = True
+    counters = ()
 
     def __init__(self, secrets: str | Sequence[str]) -> None:
         self._secrets = [secret_bytes(secret) for secret in secret_list(secrets, "Standard Webhooks")]

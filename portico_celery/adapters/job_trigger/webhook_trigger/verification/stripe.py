@@ -21,8 +21,8 @@ from portico_celery.adapters.job_trigger.webhook_trigger.verification.signatures
 class Stripe:
     """``secrets`` are the endpoint's ``whsec_...``, which Stripe uses as text."""
 
-    # A retry counts anew how many endpoints are still to be told (pending_webhooks).
-    repeats_its_body = False
+    # How many endpoints are still to be told.
+    counters = ("pending_webhooks",)
 
     def __init__(self, secrets: str | Sequence[str]) -> None:
         self._secrets = [secret.encode() for secret in secret_list(secrets, "Stripe")]
